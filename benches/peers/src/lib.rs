@@ -1,0 +1,1 @@
+//! The same service as others would write it, to race against.
