@@ -1,4 +1,5 @@
 //! shout: an upper-case echo service over UDP and TCP, one thread, one event loop.
+pub mod arguments;
 pub mod target;
 pub mod units;
 
