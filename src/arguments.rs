@@ -5,6 +5,7 @@
 //! the value.
 
 use std::ffi::OsString;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -24,7 +25,9 @@ pub fn parse<T: clap::Parser>(arguments: impl IntoIterator<Item = OsString>) -> 
             ExitCode::SUCCESS
         }
         _ => {
-            eprintln!("{}: {}", T::command().get_name(), one_line(&error.render().to_string()));
+            let line = one_line(&error.render().to_string());
+            // Without a reader on stderr the exit code still tells; `eprintln!` would panic and change it.
+            let _ = writeln!(io::stderr(), "{}: {line}", T::command().get_name());
             ExitCode::from(BAD_ARGUMENTS)
         }
     })
