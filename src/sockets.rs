@@ -91,7 +91,7 @@ fn udp(config: &Config, address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(UdpSocket::from_std(socket.into()))
 }
 
-/// Asks for buffers beyond the system's limit, which takes CAP_NET_ADMIN, or else for as much as the limit allows.
+/// Asks for buffers beyond the system's limit, which takes `CAP_NET_ADMIN`, or else for as much as the limit allows.
 fn size_buffers(socket: &Socket, receive: usize, send: usize) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {
