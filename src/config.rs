@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use crate::batch::UdpIo;
 use crate::units;
 use crate::uppercase::Case;
 
@@ -85,6 +86,10 @@ pub struct Config {
     /// Answer datagrams whose source port is this server's own port. Two servers can then echo each other for ever
     #[arg(long)]
     pub allow_source_port_own: bool,
+
+    /// How datagrams move: many a system call, or one by one. auto takes batches where the system has them
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub udp_io: UdpIo,
 
     /// Print the counters that changed, at this interval
     #[arg(long, value_name = "TIME", value_parser = interval)]

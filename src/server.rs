@@ -11,7 +11,7 @@ use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
-use crate::batch::Portable;
+use crate::batch::Socket;
 use crate::config::Config;
 use crate::connections::{CHUNK_LEN, Connections, DRIVE_BYTES_MAX, Limits};
 use crate::counters::Counters;
@@ -50,7 +50,7 @@ pub enum Ending {
 
 /// The UDP side: the socket, and what is done with it.
 struct Udp {
-    io: Portable,
+    io: Socket,
     datagrams: Datagrams,
 }
 
@@ -88,15 +88,16 @@ impl Server {
         let now = Instant::now();
         let signals = Signals::register(poll.registry(), SIGNALS)?;
         let Sockets { udp, mut tcp, address } = sockets;
-        let mut udp = udp.map(|socket| {
-            let io = Portable::new(socket);
-            let refused_port = (!config.allow_source_port_own).then_some(address.port());
-            let datagrams = Datagrams::new(Rules { case: config.case, refused_port }, &io);
-            Udp { io, datagrams }
-        });
-        if let Some(udp) = &mut udp {
-            poll.registry().register(udp.io.socket_mut(), UDP, Interest::READABLE | Interest::WRITABLE)?;
-        }
+        let udp = match udp {
+            None => None,
+            Some(socket) => {
+                let mut io = Socket::new(socket, config.udp_io)?;
+                poll.registry().register(io.socket_mut(), UDP, Interest::READABLE | Interest::WRITABLE)?;
+                let refused_port = (!config.allow_source_port_own).then_some(address.port());
+                let datagrams = Datagrams::new(Rules { case: config.case, refused_port }, &io);
+                Some(Udp { io, datagrams })
+            }
+        };
         if let Some(tcp) = &mut tcp {
             poll.registry().register(tcp, TCP, Interest::READABLE)?;
         }
