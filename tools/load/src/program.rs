@@ -67,7 +67,8 @@ impl Job {
     fn new(options: Options, command: Vec<String>) -> Result<Self, Refused> {
         let system = |what: &'static str| move |error: io::Error| Refused::System(format!("{what}: {error}"));
         let seed = random_seed();
-        let mut context = Context { command, ..Context::default() };
+        let processors = host::processors();
+        let mut context = Context { command, processors: processors.len(), ..Context::default() };
         if let Some(target) = options.target.clone() {
             let plans = vec![options.plan(target, false, seed).map_err(Refused::Arguments)?];
             let signals = Signals::watch().map_err(system("cannot watch for signals"))?;
@@ -82,7 +83,6 @@ impl Job {
         let signals = Signals::watch().map_err(system("cannot watch for signals"))?;
         host::raise_open_file_limit();
         // The server gets the first processor and we the last, so that neither is measured waiting for the other.
-        let processors = host::processors();
         let apart = match processors[..] {
             [first, .., last] => Some((first, last)),
             [] | [_] => None,

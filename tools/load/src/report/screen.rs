@@ -74,9 +74,7 @@ fn traffic(text: &mut String, run: &Document) -> std::fmt::Result {
             count(rate as u64),
             percent(counts.sent, counts.scheduled)
         )?,
-        None => {
-            writeln!(text, "  offered  all that is answered   {sent})   {replied}   {megabits:.1} Mbit/s each way")?
-        }
+        None => writeln!(text, "  offered  as replies come   {sent})   {replied}   {megabits:.1} Mbit/s each way")?,
     }
     if run.per_transport.len() > 1 {
         for (name, part) in &run.per_transport {
