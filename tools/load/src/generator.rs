@@ -32,6 +32,9 @@ use crate::sockets::{AfterFlush, DatagramLane, Received, StreamLane, open_datagr
 /// a free place in a window waits to be filled: at about two microseconds a message, 16 cost a place up to 30 µs.
 const RECEIVE_BUDGET: usize = 16;
 
+/// Lanes that are read before anything is sent, for the same reason.
+const LANE_BUDGET: usize = 16;
+
 /// Sends before answers are looked for again, for the same reason.
 const SEND_BUDGET: usize = 16;
 
@@ -190,8 +193,8 @@ impl Generator {
             outcome => outcome?,
         }
         self.note_events();
-        // One round over the queue as it stands: what its budget cuts off goes to the back, for the next turn.
-        for _ in 0..self.readable.len() {
+        // What its budget cuts off goes to the back of the queue, for a later turn.
+        for _ in 0..self.readable.len().min(LANE_BUDGET) {
             if let Some(lane) = self.readable.pop_front() {
                 self.is_queued[lane] = false;
                 self.receive(lane);
