@@ -455,7 +455,7 @@ mod tests {
     fn a_ring_that_grows_keeps_everything() {
         let first = DatagramLedger::FIRST_SLOTS as u64;
         let mut ledger = DatagramLedger::new(TIMEOUT, 4 * DatagramLedger::FIRST_SLOTS);
-        let mut send = |ledger: &mut DatagramLedger, time| {
+        let send = |ledger: &mut DatagramLedger, time| {
             let has_room = ledger.has_room();
             if has_room {
                 ledger.compose(time);

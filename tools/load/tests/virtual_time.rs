@@ -19,10 +19,13 @@ const MICROSECOND: Nanos = 1_000;
 /// What the world does with one message: answers, each with the time it arrives.
 type Server<'a> = dyn FnMut(Nanos, &[u8]) -> Vec<(Nanos, Vec<u8>)> + 'a;
 
+/// An answer on its way: when it arrives, a tie-breaker, on which lane, and its bytes.
+type UnderWay = Reverse<(Nanos, u64, usize, Vec<u8>)>;
+
 /// Runs one stage to its end and returns the engine with its records.
 fn simulate(engine: &mut Engine, transport: Transport, stage: &Stage, start: Nanos, server: &mut Server) -> Nanos {
     let mut now = start;
-    let mut answers: BinaryHeap<Reverse<(Nanos, u64, usize, Vec<u8>)>> = BinaryHeap::new();
+    let mut answers: BinaryHeap<UnderWay> = BinaryHeap::new();
     let mut order = 0;
     let mut message = Vec::new();
     engine.begin(stage, now);

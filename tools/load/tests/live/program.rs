@@ -1,11 +1,9 @@
 //! The program as a person or a script meets it: arguments, results, files, interrupts, and a server of its own.
 
-mod common;
-
 use std::process::Stdio;
 use std::sync::mpsc;
 
-use common::{DatagramServer, RealServer, command, measure, run};
+use crate::servers::{DatagramServer, RealServer, command, measure, run};
 use rustix::process::{Pid, Signal, kill_process};
 use shout_load::report::document::Document;
 

@@ -11,15 +11,15 @@ use shout_load::report::document::Document;
 const STOP: &[u8] = b"stop, please";
 
 /// A UDP server on a thread.
-pub struct DatagramServer {
-    pub address: SocketAddr,
+pub(crate) struct DatagramServer {
+    pub(crate) address: SocketAddr,
     thread: Option<JoinHandle<()>>,
 }
 
 impl DatagramServer {
     /// `answer` gets the number of the request, counted from 0, its bytes and its sender, and returns what to send to
     /// whom.
-    pub fn start(
+    pub(crate) fn start(
         mut answer: impl FnMut(usize, &[u8], SocketAddr) -> Vec<(SocketAddr, Vec<u8>)> + Send + 'static,
     ) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -40,7 +40,7 @@ impl DatagramServer {
         DatagramServer { address, thread: Some(thread) }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("udp://{}", self.address)
     }
 }
@@ -56,13 +56,13 @@ impl Drop for DatagramServer {
 }
 
 /// A TCP server with a thread for each of the `connections` that it expects.
-pub struct StreamServer {
-    pub address: SocketAddr,
+pub(crate) struct StreamServer {
+    pub(crate) address: SocketAddr,
     _threads: Vec<JoinHandle<()>>,
 }
 
 impl StreamServer {
-    pub fn start(connections: usize, serve: impl Fn(usize, TcpStream) + Clone + Send + 'static) -> Self {
+    pub(crate) fn start(connections: usize, serve: impl Fn(usize, TcpStream) + Clone + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let accepting = std::thread::spawn(move || {
@@ -75,13 +75,13 @@ impl StreamServer {
         StreamServer { address, _threads: vec![accepting] }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("tcp://{}", self.address)
     }
 }
 
 /// Answers in upper case until the peer has finished.
-pub fn upper_case(_number: usize, mut stream: TcpStream) {
+pub(crate) fn upper_case(_number: usize, mut stream: TcpStream) {
     let mut buffer = [0; 4096];
     while let Ok(length @ 1..) = stream.read(&mut buffer) {
         if stream.write_all(&buffer[..length].to_ascii_uppercase()).is_err() {
@@ -91,19 +91,19 @@ pub fn upper_case(_number: usize, mut stream: TcpStream) {
 }
 
 /// The program under test.
-pub fn command(arguments: &[&str]) -> Command {
+pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shout-load"));
     command.args(arguments);
     command
 }
 
 /// Runs the program to its end.
-pub fn run(arguments: &[&str]) -> Output {
+pub(crate) fn run(arguments: &[&str]) -> Output {
     command(arguments).output().unwrap()
 }
 
 /// Runs the program with `--json` and reads the one result that it prints.
-pub fn measure(arguments: &[&str]) -> (Document, i32) {
+pub(crate) fn measure(arguments: &[&str]) -> (Document, i32) {
     let output = run(&[arguments, &["--json"]].concat());
     let stderr = String::from_utf8_lossy(&output.stderr);
     let document = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}; it said {stderr:?}"));
@@ -111,14 +111,14 @@ pub fn measure(arguments: &[&str]) -> (Document, i32) {
 }
 
 /// The real server, as the program starts it for itself.
-pub struct RealServer {
-    pub address: String,
+pub(crate) struct RealServer {
+    pub(crate) address: String,
     child: Child,
-    pub lifeline: Option<ChildStdin>,
+    pub(crate) lifeline: Option<ChildStdin>,
 }
 
 impl RealServer {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let mut child = command(&["embedded-server", "--listen", "127.0.0.1:0", "--quiet"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -131,7 +131,7 @@ impl RealServer {
     }
 
     /// Waits for it to end by itself.
-    pub fn wait(mut self) -> Option<i32> {
+    pub(crate) fn wait(mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
     }
 }

@@ -1,10 +1,8 @@
 //! Servers that do one thing wrong on purpose: each fault is counted exactly, and as what it is.
 
-mod common;
-
 use std::io::{Read, Write};
 
-use common::{DatagramServer, StreamServer, measure, run, upper_case};
+use crate::servers::{DatagramServer, StreamServer, measure, run, upper_case};
 
 const REQUESTS: u64 = 1000;
 
