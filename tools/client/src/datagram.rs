@@ -106,13 +106,14 @@ impl<'a> Datagrams<'a> {
         let Server { target, timeout, retries, .. } = self.server;
         match unanswered {
             Unanswered::Refused(error) => self.server.explain(error),
-            Unanswered::Silent { ignored: 0 } => {
-                format!("no answer from {target}: sent {} times, waited {timeout:?} each", retries + 1)
+            Unanswered::Silent { ignored } => {
+                let attempts = if *retries == 0 { "once".into() } else { format!("{} times", retries + 1) };
+                let silence = format!("no answer from {target}: sent {attempts}, waited {timeout:?} each time");
+                match ignored {
+                    0 => silence,
+                    _ => format!("{silence}, ignored {ignored} that did not match"),
+                }
             }
-            Unanswered::Silent { ignored } => format!(
-                "no answer from {target}: sent {} times, waited {timeout:?} each, ignored {ignored} that did not match",
-                retries + 1
-            ),
         }
     }
 }

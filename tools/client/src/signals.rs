@@ -6,7 +6,8 @@
 use std::io;
 use std::thread;
 
-use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+use rustix::process::getpgrp;
+use rustix::termios::{OptionalActions, tcgetattr, tcgetpgrp, tcsetattr};
 pub(crate) use signal_hook::consts::SIGINT;
 use signal_hook::consts::SIGTERM;
 use signal_hook::iterator::Signals;
@@ -25,7 +26,9 @@ pub(crate) fn end_the_program() -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     thread::Builder::new().name("signals".into()).spawn(move || {
         if let Some(signal) = signals.forever().next() {
-            if let Some(mode) = mode {
+            // In the background the terminal is somebody else's, and to touch it would stop this process (SIGTTOU).
+            let is_ours = tcgetpgrp(io::stdin()).is_ok_and(|group| group == getpgrp());
+            if let Some(mode) = mode.filter(|_| is_ours) {
                 let _ = tcsetattr(io::stdin(), OptionalActions::Now, &mode);
             }
             std::process::exit(exit_code(signal).into());

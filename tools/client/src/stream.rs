@@ -205,7 +205,7 @@ fn answer(server: &Server, connection: &mut BufReader<TcpStream>, text: &[u8]) -
 }
 
 fn read_lines(server: &Server, connection: &mut BufReader<TcpStream>, text: &[u8]) -> Result<Vec<u8>, Unanswered> {
-    /// Upper-casing UTF-8 makes it at most this many times as long (ΐ, 2 bytes, becomes Ϊ́, 6 bytes).
+    /// Upper-casing UTF-8 makes it at most this many times as long (U+0390, 2 bytes, becomes three characters, 6 bytes).
     const LARGEST_GROWTH: usize = 3;
     let lines = text.split_inclusive(|byte| *byte == b'\n').count();
     let mut answer = Vec::new();
@@ -228,4 +228,114 @@ fn read_lines(server: &Server, connection: &mut BufReader<TcpStream>, text: &[u8
     }
     answer.pop();
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// Serves one connection after the other; `serve` has its number, from 0.
+    fn serve(mut serve: impl FnMut(usize, TcpStream) + Send + 'static) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            for (number, connection) in listener.incoming().enumerate() {
+                let connection = connection.unwrap();
+                connection.set_read_timeout(Some(PATIENCE)).unwrap();
+                serve(number, connection);
+            }
+        });
+        Server { target: "tcp://test".parse().unwrap(), addresses: vec![address], timeout: PATIENCE, retries: 0 }
+    }
+
+    fn shout(connection: &TcpStream, bytes: usize) {
+        let mut connection = connection;
+        let mut buffer = vec![0; 64 * 1024];
+        let mut left = bytes;
+        while left > 0 {
+            let part = buffer.len().min(left);
+            let length = connection.read(&mut buffer[..part]).unwrap();
+            if length == 0 {
+                return;
+            }
+            connection.write_all(&buffer[..length].to_ascii_uppercase()).unwrap();
+            left -= length;
+        }
+    }
+
+    /// The addresses of a name are tried in turn.
+    #[test]
+    fn a_refused_address_gives_way_to_the_next() {
+        let mut server = serve(|_, connection| shout(&connection, usize::MAX));
+        // A port that is in use, by a socket that does not listen.
+        let refusing = TcpStream::connect(server.addresses[0]).unwrap();
+        server.addresses.insert(0, refusing.local_addr().unwrap());
+        refusing.shutdown(Shutdown::Write).unwrap(); // lets the server take the next connection
+        assert_eq!(ask(&server, &mut None, b"x"), Ok(b"X".to_vec()));
+    }
+
+    #[test]
+    fn lines_share_a_connection() {
+        let server = serve(|_, connection| shout(&connection, usize::MAX));
+        let mut connection = None;
+        for (line, expected) in [("one", "ONE"), ("", ""), ("two\nlines", "TWO\nLINES"), ("last", "LAST")] {
+            assert_eq!(ask(&server, &mut connection, line.as_bytes()), Ok(expected.as_bytes().to_vec()));
+            assert!(connection.is_some(), "the connection is kept");
+        }
+    }
+
+    /// Longer than all buffers between client and server: sent whole before the first read, it would stop for ever.
+    #[test]
+    fn a_line_may_be_longer_than_the_buffers() {
+        let server = serve(|_, connection| shout(&connection, usize::MAX));
+        let line = vec![b'x'; 32 << 20];
+        assert!(ask(&server, &mut None, &line) == Ok(line.to_ascii_uppercase()));
+    }
+
+    #[test]
+    fn a_server_that_closes_after_each_answer_is_connected_again() {
+        let server = serve(|_, connection| shout(&connection, b"one\n".len()));
+        let mut connection = None;
+        for (line, expected) in [("one", "ONE"), ("two", "TWO"), ("six", "SIX")] {
+            assert_eq!(ask(&server, &mut connection, line.as_bytes()), Ok(expected.as_bytes().to_vec()));
+        }
+    }
+
+    #[test]
+    fn a_late_answer_is_not_the_next_line_s() {
+        let mut late = None;
+        let mut server = serve(move |number, connection| {
+            if number == 0 {
+                late = Some(connection);
+            } else {
+                late.take().unwrap().write_all(b"ONE\n").unwrap();
+                shout(&connection, b"two\n".len());
+            }
+        });
+        let mut connection = None;
+        server.timeout = Duration::from_millis(50);
+        assert_eq!(ask(&server, &mut connection, b"one"), Err("no answer from tcp://test:12000 within 50ms".into()));
+        server.timeout = PATIENCE;
+        assert_eq!(ask(&server, &mut connection, b"two"), Ok(b"TWO".to_vec()));
+    }
+
+    #[test]
+    fn answers_that_cannot_be_right_are_refused() {
+        for (answer, why) in [
+            (&b""[..], "closed the connection without an answer"),
+            (b"ONE", "closed the connection within an answer"),
+            (b"ONE TWO THREE FOUR", "answers more than was asked"),
+        ] {
+            let server = serve(move |_, mut connection| {
+                connection.read_exact(&mut [0; 4]).unwrap();
+                connection.write_all(answer).unwrap();
+            });
+            let mut connection = None;
+            assert_eq!(ask(&server, &mut connection, b"one"), Err(format!("tcp://test:12000 {why}")));
+            assert!(connection.is_none(), "a connection out of step is dropped");
+        }
+    }
 }
