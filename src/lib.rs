@@ -1,9 +1,21 @@
 //! shout: an upper-case echo service over UDP and TCP, one thread, one event loop.
+
 pub mod arguments;
+pub mod batch;
+pub mod config;
+pub mod connection;
+pub mod connections;
+pub mod counters;
+pub mod datagrams;
+pub mod idle;
+pub mod listener;
+mod program;
+pub mod report;
+pub mod server;
+pub mod signals;
+pub mod sockets;
 pub mod target;
 pub mod units;
+pub mod uppercase;
 
-/// Runs `shout-server` with these arguments, the program's name first, and says how it ended.
-pub fn run(_arguments: impl IntoIterator<Item = std::ffi::OsString>) -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
-}
+pub use program::run;

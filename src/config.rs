@@ -1,0 +1,160 @@
+//! Every flag of the server, with unit, default and reason. Pure: no I/O.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Parser;
+
+use crate::batch::UdpIo;
+use crate::units;
+use crate::uppercase::Case;
+
+/// Descriptors kept back from connections: the standard streams, both sockets, the poll, signals, and the few
+/// that libraries open for a moment.
+pub const DESCRIPTORS_RESERVED: u64 = 32;
+
+const EXAMPLES: &str = "\
+Examples:
+  shout-server                                   serve 127.0.0.1:12000, UDP and TCP
+  shout-server --listen '[::]:7' --stats 1s      every address of both families, a line of counters a second
+  shout-server --listen 127.0.0.1:0 --no-tcp     UDP only, on a free port that the first line names
+  shout-server --case unicode                    straße becomes STRASSE
+
+SIGTERM and SIGINT finish what is owed and end the server; a second one ends it at once. SIGUSR1 prints the counters.";
+
+/// An upper-case echo service over UDP and TCP: one thread, one event loop.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "shout-server", version, before_help = EXAMPLES, max_term_width = 110)]
+pub struct Config {
+    /// Address and port of both protocols. A public address makes an echo that strangers can aim at others, so
+    /// it must be asked for. [::] serves IPv4 too. Port 0 takes a free one
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:12000")]
+    pub listen: SocketAddr,
+
+    /// Serve TCP only
+    #[arg(long, conflicts_with = "no_tcp")]
+    pub no_udp: bool,
+
+    /// Serve UDP only
+    #[arg(long)]
+    pub no_tcp: bool,
+
+    /// Which letters are raised: a to z, byte for byte; or all that Unicode knows, which may change lengths
+    #[arg(long, value_name = "CASE", default_value = "ascii")]
+    pub case: Case,
+
+    /// The most connections at once [default: the limit on open files, less 32]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub max_connections: Option<u64>,
+
+    /// Close a connection on which nothing has happened for this long [default: never; people type slowly]
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub idle_timeout: Option<Duration>,
+
+    /// Close a connection whose peer has not read what it is owed for this long
+    #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "60s")]
+    pub stall_timeout: Duration,
+
+    /// The most bytes owed to all peers together; beyond it the longest-stalled connections are closed
+    #[arg(long, value_name = "SIZE", value_parser = units::size, default_value = "64MiB")]
+    pub max_unsent: usize,
+
+    /// How long SIGTERM and SIGINT wait for peers to take what they are owed
+    #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "10s")]
+    pub drain_timeout: Duration,
+
+    /// Receive buffer of the UDP socket: what arrives while the loop is elsewhere waits here or is lost
+    #[arg(long, value_name = "SIZE", value_parser = buffer_size, default_value = "8MiB")]
+    pub udp_recv_buffer: usize,
+
+    /// Send buffer of the UDP socket
+    #[arg(long, value_name = "SIZE", value_parser = buffer_size, default_value = "8MiB")]
+    pub udp_send_buffer: usize,
+
+    /// Receive buffer of each connection [default: the kernel's, which grows with need]
+    #[arg(long, value_name = "SIZE", value_parser = buffer_size)]
+    pub tcp_recv_buffer: Option<usize>,
+
+    /// Send buffer of each connection [default: the kernel's, which grows with need]
+    #[arg(long, value_name = "SIZE", value_parser = buffer_size)]
+    pub tcp_send_buffer: Option<usize>,
+
+    /// Connections that may wait to be accepted
+    #[arg(long, value_name = "N", value_parser = backlog, default_value = "1024")]
+    pub backlog: i32,
+
+    /// Answer datagrams whose source port is this server's own port. Two servers can then echo each other for ever
+    #[arg(long)]
+    pub allow_source_port_own: bool,
+
+    /// How datagrams move: many a system call, or one by one. auto takes batches where the system has them
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub udp_io: UdpIo,
+
+    /// Print the counters that changed, at this interval
+    #[arg(long, value_name = "TIME", value_parser = interval)]
+    pub stats: Option<Duration>,
+
+    /// Say more on standard error
+    #[arg(short, long, conflicts_with = "quiet")]
+    pub verbose: bool,
+
+    /// Say nothing on standard error but errors
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// A count of at least one.
+fn at_least_one(text: &str) -> Result<u64, String> {
+    match units::count(text)? {
+        0 => Err("at least 1 is needed".into()),
+        count => Ok(count),
+    }
+}
+
+/// A socket buffer: the kernel takes the size as a C `int` and doubles it.
+fn buffer_size(text: &str) -> Result<usize, String> {
+    const BUFFER_MAX: usize = 1 << 30;
+    match units::size(text)? {
+        0 => Err("at least 1 byte is needed".into()),
+        size if size > BUFFER_MAX => Err("at most 1GiB is possible".into()),
+        size => Ok(size),
+    }
+}
+
+/// A backlog: listen(2) takes a C `int`.
+fn backlog(text: &str) -> Result<i32, String> {
+    let count = at_least_one(text)?;
+    i32::try_from(count).map_err(|_| format!("at most {} is possible", i32::MAX))
+}
+
+/// An interval that a person could read along with.
+fn interval(text: &str) -> Result<Duration, String> {
+    const INTERVAL_MIN: Duration = Duration::from_millis(10);
+    let interval = units::duration(text)?;
+    if interval < INTERVAL_MIN { Err("at least 10ms is needed".into()) } else { Ok(interval) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_flags_are_consistent_and_the_defaults_safe() {
+        Config::command().debug_assert();
+        let config = Config::parse_from(["shout-server"]);
+        assert!(config.listen.ip().is_loopback(), "an echo on a public address must be asked for");
+        assert_eq!((config.listen.port(), config.case), (12000, Case::Ascii));
+        assert!(!config.allow_source_port_own);
+    }
+
+    #[test]
+    fn sizes_that_no_socket_can_have_are_refused() {
+        for arguments in
+            [["--udp-recv-buffer", "0"], ["--tcp-send-buffer", "2GiB"], ["--backlog", "3g"], ["--max-connections", "0"]]
+        {
+            assert!(Config::try_parse_from(["shout-server", arguments[0], arguments[1]]).is_err(), "{arguments:?}");
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! One TCP stream as a state machine over `Read + Write`. It does I/O only through the stream it is handed.
+//!
+//! A connection owns next to nothing: what it reads stands in the loop's [`Scratch`], is raised there and is
+//! written at once. Only what the socket does not take is copied, into the *tail*; and while there is a tail
+//! nothing is read, so a tail is never longer than the answer to one read. That is the whole of backpressure.
+
+use std::io::{ErrorKind, Read, Write};
+
+use crate::counters::Counters;
+use crate::uppercase::{self, CARRY_MAX, Carry, Case, GROWTH_MAX};
+
+/// What happens next to a connection after a drive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing can be done until the kernel reports readiness.
+    Wait,
+    /// The budget or a signal ended the drive. Drive again next turn: no event will ask for it.
+    Again,
+    /// Everything owed has been sent and nothing more will be: close the write side.
+    Finished,
+    /// The stream failed: let it go.
+    Broken,
+}
+
+/// The buffers that a drive borrows from the loop, one pair for all connections.
+#[derive(Debug)]
+pub struct Scratch {
+    case: Case,
+    /// Room for a carried beginning of a character, then for one read.
+    chunk: Box<[u8]>,
+    /// The answer, where its length is not the input's.
+    grown: Vec<u8>,
+}
+
+impl Scratch {
+    /// Buffers for reads of at most `chunk_len` bytes.
+    pub fn new(case: Case, chunk_len: usize) -> Scratch {
+        let grown = match case {
+            Case::Ascii => Vec::new(),
+            Case::Unicode => Vec::with_capacity(GROWTH_MAX * (CARRY_MAX + chunk_len)),
+        };
+        Scratch { case, chunk: vec![0; CARRY_MAX + chunk_len].into(), grown }
+    }
+}
+
+/// One TCP stream: what the kernel said of it, and what it is owed.
+#[derive(Debug)]
+pub struct Connection {
+    /// What the socket has not taken yet begins here, after the first `tail_sent` bytes. Unallocated when empty.
+    tail: Vec<u8>,
+    tail_sent: usize,
+    /// The beginning of a character that the last read cut off.
+    carry: Carry,
+    /// The last that the kernel said, or that a read contradicted: reading may give something.
+    readable: bool,
+    /// Likewise of writing.
+    writable: bool,
+    /// The kernel has hinted that the peer's end is in the queue. From then on a short read proves nothing.
+    end_hinted: bool,
+    /// A read has returned the end of the peer's stream.
+    ended: bool,
+    /// No more is asked of the peer: answer what has already arrived, then finish.
+    retiring: bool,
+    /// The write side is closed; what still arrives is discarded, for a close with unread input would send a
+    /// reset, and a reset can destroy the last answer on its way.
+    lingering: bool,
+    /// Bytes moved since [`Connection::take_progress`].
+    progress: bool,
+}
+
+const _: () = assert!(size_of::<Connection>() <= 48, "with its stream, a connection fits one cache line of 64 bytes");
+
+impl Default for Connection {
+    /// A connection as accepted. What has already arrived is reported when it is registered: epoll(7).
+    fn default() -> Connection {
+        Connection {
+            tail: Vec::new(),
+            tail_sent: 0,
+            carry: Carry::default(),
+            readable: false,
+            writable: true,
+            end_hinted: false,
+            ended: false,
+            retiring: false,
+            lingering: false,
+            progress: false,
+        }
+    }
+}
+
+impl Connection {
+    /// Notes what the kernel reported. No I/O happens here, so a stale report costs one failed attempt later.
+    pub fn note(&mut self, readable: bool, writable: bool, read_closed: bool) {
+        self.readable |= readable || read_closed;
+        self.writable |= writable;
+        self.end_hinted |= read_closed;
+    }
+
+    /// Asks no more of the peer: once what has already arrived is answered, the connection is finished.
+    pub fn retire(&mut self) {
+        self.retiring = true;
+        self.readable = true;
+    }
+
+    /// Discards whatever still arrives, after the owner has closed the write side.
+    pub fn linger(&mut self) {
+        self.lingering = true;
+    }
+
+    /// How many bytes the peer is owed.
+    pub fn unsent(&self) -> usize {
+        self.tail.len() - self.tail_sent
+    }
+
+    /// Whether the peer's stream has ended, so that nothing can be left unread.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Whether all is sent and the write side closed.
+    pub fn is_lingering(&self) -> bool {
+        self.lingering
+    }
+
+    /// Whether bytes have moved since this was last asked.
+    pub fn take_progress(&mut self) -> bool {
+        std::mem::take(&mut self.progress)
+    }
+
+    /// Reads, raises and writes until the stream blocks, ends, breaks, or has given `budget` bytes.
+    pub fn drive<S: Read + Write>(
+        &mut self,
+        io: &mut S,
+        scratch: &mut Scratch,
+        mut budget: usize,
+        counters: &mut Counters,
+    ) -> Next {
+        // Each pass returns or reads at least one byte of the budget, which bounds the loop.
+        loop {
+            if let Some(next) = self.flush(io, counters) {
+                return next;
+            }
+            if self.ended {
+                return Next::Finished;
+            }
+            if !self.readable {
+                // A retiring connection has now answered all that had arrived; a lingering one awaits the end.
+                return if self.retiring && !self.lingering { Next::Finished } else { Next::Wait };
+            }
+            if budget == 0 {
+                return Next::Again;
+            }
+            match self.read(io, scratch, budget, counters) {
+                Ok(length) => budget -= length,
+                Err(next) => return next,
+            }
+        }
+    }
+
+    /// Sends the tail. `None` when nothing is left of it.
+    fn flush<S: Write>(&mut self, io: &mut S, counters: &mut Counters) -> Option<Next> {
+        if self.tail.is_empty() {
+            return None;
+        }
+        if !self.writable {
+            return Some(Next::Wait);
+        }
+        let tail = std::mem::take(&mut self.tail);
+        let (sent, stopped) = self.write(io, &tail[self.tail_sent..], counters);
+        self.tail_sent += sent;
+        match stopped {
+            Some(next) => {
+                self.tail = tail;
+                Some(next)
+            }
+            None => {
+                // The tail is dropped here and not kept for the next time: an idle connection owns no buffer.
+                self.tail_sent = 0;
+                None
+            }
+        }
+    }
+
+    /// One read and, unless it blocked, its answer. The number of bytes read, or why the drive is over.
+    fn read<S: Read + Write>(
+        &mut self,
+        io: &mut S,
+        scratch: &mut Scratch,
+        budget: usize,
+        counters: &mut Counters,
+    ) -> Result<usize, Next> {
+        let Scratch { case, chunk, grown } = scratch;
+        let offered = budget.min(chunk.len() - CARRY_MAX);
+        let length = match io.read(&mut chunk[CARRY_MAX..][..offered]) {
+            Ok(0) => return self.end(io, counters).map_or(Ok(0), Err),
+            Ok(length) => length,
+            Err(error) => match error.kind() {
+                ErrorKind::WouldBlock => {
+                    self.readable = false;
+                    return Ok(0);
+                }
+                ErrorKind::Interrupted => return Err(Next::Again),
+                // All has been sent already; how the peer ends it makes no difference any more.
+                _ if self.lingering => {
+                    self.ended = true;
+                    return Ok(0);
+                }
+                _ => return Err(Next::Broken),
+            },
+        };
+        if length < offered && !self.end_hinted {
+            // The queue is empty, and saying so here saves the read that would only return `WouldBlock`. But when
+            // data and end arrive together there is one event for both: after a short read the end would wait in
+            // the queue unannounced. Hence the hint: once the end is known to be near, read until it is reached.
+            self.readable = false;
+        }
+        counters.tcp_received_bytes += length as u64;
+        self.progress = true;
+        if self.lingering {
+            return Ok(length);
+        }
+        let start = CARRY_MAX - self.carry.as_bytes().len();
+        chunk[start..CARRY_MAX].copy_from_slice(self.carry.as_bytes());
+        let text = &mut chunk[start..CARRY_MAX + length];
+        let answer = uppercase::piece(*case, text, &mut self.carry, grown);
+        self.answer(io, answer, counters).map_or(Ok(length), Err)
+    }
+
+    /// The peer's end of file: what is carried will not become a character, so it goes out as it is.
+    fn end<S: Write>(&mut self, io: &mut S, counters: &mut Counters) -> Option<Next> {
+        self.ended = true;
+        let carry = std::mem::take(&mut self.carry);
+        if self.lingering { None } else { self.answer(io, carry.as_bytes(), counters) }
+    }
+
+    /// Writes an answer; what the socket does not take becomes the tail.
+    fn answer<S: Write>(&mut self, io: &mut S, answer: &[u8], counters: &mut Counters) -> Option<Next> {
+        debug_assert!(self.tail.is_empty(), "reading while a tail is unsent would let it grow without bound");
+        let (sent, stopped) = self.write(io, answer, counters);
+        if stopped == Some(Next::Wait) {
+            counters.tcp_blocked += 1;
+        }
+        if stopped.is_some() {
+            self.tail = answer[sent..].to_vec();
+        }
+        stopped
+    }
+
+    /// Writes until all is sent or the socket stops. How much went, and why it stopped before the end.
+    fn write<S: Write>(&mut self, io: &mut S, bytes: &[u8], counters: &mut Counters) -> (usize, Option<Next>) {
+        let mut sent = 0;
+        // Each pass sends at least one byte or returns.
+        let stopped = loop {
+            if sent == bytes.len() {
+                break None;
+            }
+            match io.write(&bytes[sent..]) {
+                Ok(0) => break Some(Next::Broken),
+                Ok(length) => sent += length,
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock => {
+                        self.writable = false;
+                        break Some(Next::Wait);
+                    }
+                    ErrorKind::Interrupted => break Some(Next::Again),
+                    _ => break Some(Next::Broken),
+                },
+            }
+        };
+        self.progress |= sent > 0;
+        counters.tcp_sent_bytes += sent as u64;
+        (sent, stopped)
+    }
+}

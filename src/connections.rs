@@ -1,0 +1,303 @@
+//! All TCP connections: their slots, the ready queue, and who must go. It does I/O only by driving connections.
+//!
+//! Readiness arrives once (the kernel is asked for edges), so whatever a budget cuts off must be remembered
+//! here: a connection that is not done stands in the ready queue, and the loop does not sleep while one does.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::time::{Duration, Instant};
+
+use mio::Token;
+use slab::Slab;
+
+use crate::connection::{Connection, Next, Scratch};
+use crate::counters::Counters;
+use crate::idle::{Queue, Quiet};
+use crate::uppercase::Case;
+
+/// The most bytes that one connection may have read in a turn: the same as one read, so that a flood on one
+/// connection costs the others at most the time of one chunk (about 100 µs at 2.7 GB/s).
+pub const DRIVE_BYTES_MAX: usize = CHUNK_LEN;
+
+/// The longest read. 256 KiB moved the most bytes a second in bulk: 16 KiB moved half as many, 1 MiB an eighth fewer,
+/// because the raised text no longer fits into the processor's second-level cache.
+pub const CHUNK_LEN: usize = 256 * 1024;
+
+/// The most drives in a turn. Datagrams and new connections wait for at most this many: with short messages
+/// about a millisecond. The rest keep their places in the queue.
+const DRIVES_MAX: usize = 256;
+
+/// How long a connection must have been idle before a new one may take its place.
+const ROOM_IDLE_MIN: Duration = Duration::from_millis(200);
+
+/// What a stream must be able to do beyond reading and writing.
+pub trait CloseWrite {
+    /// Sends what is buffered and then the end of file; reading goes on.
+    fn close_write(&self) -> io::Result<()>;
+}
+
+impl CloseWrite for mio::net::TcpStream {
+    fn close_write(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
+
+/// How long and how much connections may wait.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// The most connections at once.
+    pub connections_max: usize,
+    /// The most bytes that one connection may have read in a turn.
+    pub drive_bytes_max: usize,
+    /// How long a connection may be idle; `None` for ever.
+    pub idle_timeout: Option<Duration>,
+    /// How long a peer may leave unread what it is owed.
+    pub stall_timeout: Duration,
+    /// How long the peer's own end is awaited after everything is sent and our end closed.
+    pub linger_timeout: Duration,
+    /// The most bytes owed to all peers together; beyond it the longest-stalled are closed.
+    pub unsent_max: usize,
+}
+
+#[derive(Debug)]
+struct Slot<S> {
+    stream: S,
+    connection: Connection,
+    /// It stands in the ready queue, and must not stand there twice.
+    queued: bool,
+}
+
+// Not in debug builds, where mio adds fields to check on its own users.
+#[cfg(not(debug_assertions))]
+const _: () = assert!(size_of::<Slot<mio::net::TcpStream>>() <= 64, "a connection fits one cache line");
+
+/// The connections of one loop.
+#[derive(Debug)]
+pub struct Connections<S> {
+    slots: Slab<Slot<S>>,
+    /// Who has something to do. The order is the order of service.
+    ready: VecDeque<u32>,
+    quiet: Quiet,
+    scratch: Scratch,
+    limits: Limits,
+    /// Bytes owed to all peers together.
+    unsent: usize,
+    /// Nobody is asked for more.
+    retiring: bool,
+}
+
+impl<S: Read + Write + CloseWrite> Connections<S> {
+    /// No connections yet. `chunk_len` is the longest read.
+    pub fn new(case: Case, chunk_len: usize, limits: Limits, start: Instant) -> Connections<S> {
+        Connections {
+            slots: Slab::new(),
+            ready: VecDeque::new(),
+            quiet: Quiet::new(start),
+            scratch: Scratch::new(case, chunk_len),
+            limits,
+            unsent: 0,
+            retiring: false,
+        }
+    }
+
+    /// Takes in a stream, to be registered under the token.
+    pub fn insert(&mut self, stream: S, now: Instant) -> Token {
+        let index = self.slots.insert(Slot { stream, connection: Connection::default(), queued: false });
+        self.quiet.touch(index, Queue::Idle, now);
+        if self.retiring {
+            self.retire(index);
+        }
+        Token(index)
+    }
+
+    /// Lets go of a stream that could not be registered.
+    pub fn reject(&mut self, token: Token, counters: &mut Counters) {
+        counters.tcp_broken += 1;
+        self.close(token.0, counters);
+    }
+
+    /// The stream behind a token, for registration.
+    pub fn stream_mut(&mut self, token: Token) -> Option<&mut S> {
+        self.slots.get_mut(token.0).map(|slot| &mut slot.stream)
+    }
+
+    /// Notes what the kernel reported of one connection and queues it. A report on a freed slot is dropped; one
+    /// that meets a slot's next owner costs that owner one failed read.
+    pub fn note(&mut self, token: Token, readable: bool, writable: bool, read_closed: bool) {
+        if let Some(slot) = self.slots.get_mut(token.0) {
+            slot.connection.note(readable, writable, read_closed);
+            self.queue(token.0);
+        }
+    }
+
+    /// Drives the connections that were ready when the turn began, up to a bound.
+    pub fn turn(&mut self, now: Instant, counters: &mut Counters) {
+        // Counted before the first drive, so that those which queue themselves again wait for the next turn.
+        for _ in 0..self.ready.len().min(DRIVES_MAX) {
+            let Some(index) = self.ready.pop_front() else { break };
+            self.drive(index as usize, now, counters);
+        }
+        while self.unsent > self.limits.unsent_max {
+            let Some((longest, _)) = self.quiet.longest(Queue::Stalled) else { break };
+            counters.tcp_closed_unsent += 1;
+            self.close(longest, counters);
+        }
+    }
+
+    /// Whether some connection must be driven before the loop may sleep.
+    pub fn has_work(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// How many connections there are.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// How many more connections may come.
+    pub fn room(&self) -> usize {
+        self.limits.connections_max.saturating_sub(self.slots.len())
+    }
+
+    /// Bytes owed to all peers together.
+    pub fn unsent(&self) -> usize {
+        self.unsent
+    }
+
+    /// Lets the longest-idle connection give way to a new one, if it has been idle for a moment. Says whether it did.
+    pub fn make_room(&mut self, now: Instant, counters: &mut Counters) -> bool {
+        let Some(index) = self.quiet.expired(Queue::Idle, ROOM_IDLE_MIN, now) else { return false };
+        let before = self.slots.len();
+        // One last drive, so that nothing is left unread or unanswered when it closes.
+        self.slots[index].connection.retire();
+        self.drive(index, now, counters);
+        if self.quiet.queue_of(index) == Some(Queue::Lingering) {
+            counters.tcp_closed_for_room += 1;
+            self.close(index, counters);
+        }
+        self.slots.len() < before
+    }
+
+    /// Asks every connection to finish: what has already arrived is answered, then the write side is closed.
+    /// So is everyone who still comes.
+    pub fn retire_all(&mut self) {
+        self.retiring = true;
+        for index in self.indices() {
+            self.retire(index);
+        }
+    }
+
+    /// Closes everybody at once. What was still owed is counted as lost.
+    pub fn cut_off(&mut self, counters: &mut Counters) {
+        for index in self.indices() {
+            counters.tcp_cut_off += 1;
+            self.close(index, counters);
+        }
+    }
+
+    /// Closes those who have been idle, stalled or lingering for too long.
+    pub fn expire(&mut self, now: Instant, counters: &mut Counters) {
+        if let Some(limit) = self.limits.idle_timeout {
+            while let Some(index) = self.quiet.expired(Queue::Idle, limit, now) {
+                counters.tcp_closed_idle += 1;
+                self.close(index, counters);
+            }
+        }
+        while let Some(index) = self.quiet.expired(Queue::Stalled, self.limits.stall_timeout, now) {
+            counters.tcp_closed_stalled += 1;
+            self.close(index, counters);
+        }
+        while let Some(index) = self.quiet.expired(Queue::Lingering, self.limits.linger_timeout, now) {
+            counters.tcp_finished += 1;
+            self.close(index, counters);
+        }
+    }
+
+    /// When [`Connections::expire`] will next have something to do, if nothing happens until then.
+    pub fn deadline(&self) -> Option<Instant> {
+        let idle = self.limits.idle_timeout.and_then(|limit| self.quiet.deadline(Queue::Idle, limit));
+        let stalled = self.quiet.deadline(Queue::Stalled, self.limits.stall_timeout);
+        let lingering = self.quiet.deadline(Queue::Lingering, self.limits.linger_timeout);
+        [idle, stalled, lingering].into_iter().flatten().min()
+    }
+
+    /// When [`Connections::make_room`] will next be able to.
+    pub fn room_deadline(&self) -> Option<Instant> {
+        self.quiet.deadline(Queue::Idle, ROOM_IDLE_MIN)
+    }
+
+    fn indices(&self) -> Vec<usize> {
+        self.slots.iter().map(|(index, _)| index).collect()
+    }
+
+    fn retire(&mut self, index: usize) {
+        self.slots[index].connection.retire();
+        self.queue(index);
+    }
+
+    fn queue(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
+        if !slot.queued {
+            slot.queued = true;
+            self.ready.push_back(index as u32);
+        }
+    }
+
+    /// One bounded run of one connection, and what follows from it.
+    fn drive(&mut self, index: usize, now: Instant, counters: &mut Counters) {
+        // Gone since it was queued.
+        let Some(slot) = self.slots.get_mut(index) else { return };
+        slot.queued = false;
+        let connection = &mut slot.connection;
+        let before = connection.unsent();
+        let next = connection.drive(&mut slot.stream, &mut self.scratch, self.limits.drive_bytes_max, counters);
+        self.unsent = self.unsent + connection.unsent() - before;
+        match next {
+            Next::Wait | Next::Again => {
+                // A peer that lingers cannot put off its end by sending more.
+                if connection.take_progress() && !connection.is_lingering() {
+                    let queue = if connection.unsent() > 0 { Queue::Stalled } else { Queue::Idle };
+                    self.quiet.touch(index, queue, now);
+                }
+                if next == Next::Again {
+                    self.queue(index);
+                }
+            }
+            Next::Finished if connection.has_ended() => {
+                // Nothing is left unread, so the close sends an orderly end of file behind the last answer.
+                counters.tcp_finished += 1;
+                self.close(index, counters);
+            }
+            Next::Finished => match slot.stream.close_write() {
+                Ok(()) => {
+                    connection.linger();
+                    self.quiet.touch(index, Queue::Lingering, now);
+                }
+                Err(_) => {
+                    counters.tcp_broken += 1;
+                    self.close(index, counters);
+                }
+            },
+            Next::Broken => {
+                counters.tcp_broken += 1;
+                self.close(index, counters);
+            }
+        }
+    }
+
+    /// Frees a slot; dropping the stream closes it. The events of a turn are all noted before its first drive, so
+    /// none is left that could reach the slot's next owner.
+    fn close(&mut self, index: usize, counters: &mut Counters) {
+        let slot = self.slots.remove(index);
+        let lost = slot.connection.unsent();
+        self.unsent -= lost;
+        counters.tcp_unsent_lost_bytes += lost as u64;
+        self.quiet.remove(index);
+    }
+}

@@ -1,0 +1,191 @@
+//! Accepting connections: how many a turn, and what to do when it fails. It does I/O only through its argument.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+
+use crate::counters::Counters;
+
+/// The most connections accepted in a turn: about 0.3 ms of them, so that those being served do not notice a storm.
+const ACCEPTS_MAX: usize = 64;
+
+/// How long accepting pauses when descriptors or memory have run out. Freed descriptors raise no event, so only
+/// time, or a connection of our own that closes, can say when to try again.
+pub const PAUSE: Duration = Duration::from_millis(100);
+
+/// What happens next after accept(2) has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextAccept {
+    /// The error was that connection's own: take the next one.
+    Next,
+    /// The queue is empty: wait for readiness.
+    Drained,
+    /// The process or the machine lacks something: pause, for trying again at once would spin.
+    Pause,
+}
+
+/// The table of accept errors, after accept(2).
+pub fn after_accept_error(error: &io::Error) -> NextAccept {
+    match Errno::from_io_error(error) {
+        Some(Errno::WOULDBLOCK) => NextAccept::Drained,
+        // The connection died in the queue, the call was interrupted, or a network error was pending on the
+        // new socket, which Linux hands to accept(2) instead of to the first read.
+        Some(
+            Errno::CONNABORTED
+            | Errno::INTR
+            | Errno::PROTO
+            | Errno::PERM
+            | Errno::NETDOWN
+            | Errno::NOPROTOOPT
+            | Errno::HOSTDOWN
+            | Errno::HOSTUNREACH
+            | Errno::NETUNREACH
+            | Errno::OPNOTSUPP
+            | Errno::TIMEDOUT
+            | Errno::CONNRESET,
+        ) => NextAccept::Next,
+        #[cfg(target_os = "linux")]
+        Some(Errno::NONET) => NextAccept::Next,
+        // EMFILE, ENFILE, ENOBUFS, ENOMEM; and whatever is not known, because a pause neither spins nor gives up.
+        _ => NextAccept::Pause,
+    }
+}
+
+/// Whether connections wait to be accepted, and whether they may be.
+#[derive(Debug, Default)]
+pub struct Listener {
+    ready: bool,
+    paused_until: Option<Instant>,
+}
+
+impl Listener {
+    /// Notes that the kernel reported a connection.
+    pub fn note(&mut self) {
+        self.ready = true;
+    }
+
+    /// Something that accepting needs has become free: do not sit out the pause.
+    pub fn resume(&mut self) {
+        self.paused_until = None;
+    }
+
+    /// Whether connections may be waiting, and nothing but room is needed to accept them.
+    pub fn has_work(&self) -> bool {
+        self.ready && self.paused_until.is_none()
+    }
+
+    /// Whether connections may be waiting for want of descriptors or memory.
+    pub fn is_paused(&self) -> bool {
+        self.paused_until.is_some()
+    }
+
+    /// When the pause is over.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.paused_until
+    }
+
+    /// Accepts until the queue is empty, the bound or `room` is reached, or accepting must pause.
+    pub fn turn<S>(
+        &mut self,
+        now: Instant,
+        room: usize,
+        counters: &mut Counters,
+        mut accept: impl FnMut() -> io::Result<S>,
+        mut admit: impl FnMut(S, &mut Counters),
+    ) {
+        if self.paused_until.is_some_and(|end| end <= now) {
+            self.paused_until = None;
+        }
+        if !self.has_work() {
+            return;
+        }
+        for _ in 0..room.min(ACCEPTS_MAX) {
+            match accept() {
+                Ok(stream) => {
+                    counters.tcp_accepted += 1;
+                    admit(stream, counters);
+                }
+                Err(error) => match after_accept_error(&error) {
+                    NextAccept::Next => counters.tcp_accept_skipped += 1,
+                    NextAccept::Drained => {
+                        self.ready = false;
+                        return;
+                    }
+                    NextAccept::Pause => {
+                        counters.tcp_accept_paused += 1;
+                        self.paused_until = Some(now + PAUSE);
+                        return;
+                    }
+                },
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs one turn against a scripted queue; says what was admitted.
+    fn turn(listener: &mut Listener, now: Instant, room: usize, script: &mut Vec<Result<u32, Errno>>) -> Vec<u32> {
+        let mut admitted = Vec::new();
+        let accept =
+            || if script.is_empty() { Err(Errno::WOULDBLOCK.into()) } else { script.remove(0).map_err(Into::into) };
+        listener.turn(now, room, &mut Counters::default(), accept, |stream, _| admitted.push(stream));
+        admitted
+    }
+
+    #[test]
+    fn the_table_of_accept_errors() {
+        let rows = [
+            (Errno::WOULDBLOCK, NextAccept::Drained),
+            (Errno::CONNABORTED, NextAccept::Next),
+            (Errno::INTR, NextAccept::Next),
+            (Errno::PROTO, NextAccept::Next),
+            (Errno::HOSTUNREACH, NextAccept::Next),
+            (Errno::MFILE, NextAccept::Pause),
+            (Errno::NFILE, NextAccept::Pause),
+            (Errno::NOBUFS, NextAccept::Pause),
+            (Errno::NOMEM, NextAccept::Pause),
+            (Errno::BADF, NextAccept::Pause),
+        ];
+        for (errno, wanted) in rows {
+            assert_eq!(after_accept_error(&errno.into()), wanted, "{errno}");
+        }
+    }
+
+    #[test]
+    fn what_a_bound_cuts_off_needs_no_second_event() {
+        let (mut listener, now) = (Listener::default(), Instant::now());
+        let mut script: Vec<_> = (0..100).map(Ok).collect();
+        listener.note();
+        assert_eq!(turn(&mut listener, now, 10, &mut script).len(), 10, "room for ten");
+        assert!(listener.has_work());
+        assert_eq!(turn(&mut listener, now, 1000, &mut script).len(), ACCEPTS_MAX);
+        assert!(listener.has_work());
+        assert_eq!(turn(&mut listener, now, 1000, &mut script).len(), 100 - 10 - ACCEPTS_MAX);
+        assert!(!listener.has_work());
+    }
+
+    #[test]
+    fn a_pause_ends_by_time_or_by_a_freed_descriptor_and_not_by_an_event() {
+        let (mut listener, now) = (Listener::default(), Instant::now());
+        let mut script = vec![Ok(1), Err(Errno::MFILE), Ok(2), Err(Errno::MFILE), Ok(3)];
+        listener.note();
+        assert_eq!(turn(&mut listener, now, 10, &mut script), [1]);
+        listener.note();
+        assert_eq!(turn(&mut listener, now, 10, &mut script), [], "an event does not end the pause");
+        assert_eq!(turn(&mut listener, now + PAUSE, 10, &mut script), [2], "time does");
+        listener.resume();
+        assert_eq!(turn(&mut listener, now + PAUSE, 10, &mut script), [3], "so does a descriptor");
+    }
+
+    #[test]
+    fn a_dead_connection_does_not_hide_the_next() {
+        let mut listener = Listener::default();
+        listener.note();
+        let mut script = vec![Err(Errno::CONNABORTED), Ok(7)];
+        assert_eq!(turn(&mut listener, Instant::now(), 10, &mut script), [7]);
+    }
+}

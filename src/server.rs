@@ -1,0 +1,319 @@
+//! The loop. Everything that waits, waits here, in one call of `poll`.
+//!
+//! The kernel reports each change once. So events only set flags, the turns below do the I/O, and the loop does
+//! not sleep while any of them has work left.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mio::event::Event;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+
+use crate::batch::Socket;
+use crate::config::Config;
+use crate::connections::{CHUNK_LEN, Connections, DRIVE_BYTES_MAX, Limits};
+use crate::counters::Counters;
+use crate::datagrams::{Datagrams, Rules};
+use crate::listener::Listener;
+use crate::report;
+use crate::signals::{Signals, Wish};
+use crate::sockets::Sockets;
+
+/// Connections count from zero, so that these can never be one of theirs.
+const UDP: Token = Token(usize::MAX);
+const TCP: Token = Token(usize::MAX - 1);
+const SIGNALS: Token = Token(usize::MAX - 2);
+
+/// The most events that one poll returns. The kernel keeps the rest and hands them out in turn.
+const EVENTS_MAX: usize = 1024;
+
+/// The most datagrams still answered once the server is stopping: more than an 8 MiB receive buffer holds, for the
+/// kernel charges each at least 768 bytes. Without a bound a flood would keep the server alive.
+const STOPPING_DATAGRAMS_MAX: u64 = 65_536;
+
+/// How long a peer's own end is awaited after ours. It covers the round trips of a slow path; the peer has all it was
+/// owed by then.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How the server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Asked to stop, it finished what was owed.
+    Drained,
+    /// Asked to stop, it ran out of time; so many connections were cut off.
+    CutOff(usize),
+    /// Asked twice, it ended at once. Carries the signal's number.
+    Forced(i32),
+}
+
+/// The UDP side: the socket, and what is done with it.
+struct Udp {
+    io: Socket,
+    datagrams: Datagrams,
+}
+
+/// What a stopping server remembers.
+struct Stopping {
+    deadline: Instant,
+    /// How many datagrams had been received when it began.
+    udp_received: u64,
+}
+
+/// One event loop with its sockets.
+pub struct Server {
+    poll: Poll,
+    events: Events,
+    signals: Signals,
+    /// When the turn began. The clock is read once a turn.
+    now: Instant,
+    udp: Option<Udp>,
+    tcp: Option<TcpListener>,
+    listener: Listener,
+    connections: Connections<TcpStream>,
+    counters: Counters,
+    address: SocketAddr,
+    stopping: Option<Stopping>,
+    /// The signal that asked for the end of a server that was already stopping.
+    forced: Option<i32>,
+    drain_timeout: Duration,
+    stats: Option<report::Stats>,
+}
+
+impl Server {
+    /// A loop over bound sockets. Fails where the kernel has no room for another poll or pipe.
+    pub fn new(config: &Config, sockets: Sockets, connections_max: usize) -> io::Result<Server> {
+        let poll = Poll::new()?;
+        let now = Instant::now();
+        let signals = Signals::register(poll.registry(), SIGNALS)?;
+        let Sockets { udp, mut tcp, address } = sockets;
+        let udp = match udp {
+            None => None,
+            Some(socket) => {
+                let mut io = Socket::new(socket, config.udp_io)?;
+                poll.registry().register(io.socket_mut(), UDP, Interest::READABLE | Interest::WRITABLE)?;
+                let refused_port = (!config.allow_source_port_own).then_some(address.port());
+                let datagrams = Datagrams::new(Rules { case: config.case, refused_port }, &io);
+                Some(Udp { io, datagrams })
+            }
+        };
+        if let Some(tcp) = &mut tcp {
+            poll.registry().register(tcp, TCP, Interest::READABLE)?;
+        }
+        let limits = Limits {
+            connections_max,
+            drive_bytes_max: DRIVE_BYTES_MAX,
+            idle_timeout: config.idle_timeout,
+            stall_timeout: config.stall_timeout,
+            linger_timeout: LINGER_TIMEOUT,
+            unsent_max: config.max_unsent,
+        };
+        Ok(Server {
+            poll,
+            events: Events::with_capacity(EVENTS_MAX),
+            signals,
+            now,
+            udp,
+            tcp,
+            listener: Listener::default(),
+            connections: Connections::new(config.case, CHUNK_LEN, limits, now),
+            counters: Counters::default(),
+            address,
+            stopping: None,
+            forced: None,
+            drain_timeout: config.drain_timeout,
+            stats: config.stats.map(|interval| report::Stats::new(interval, now)),
+        })
+    }
+
+    /// Turns until the end.
+    pub fn run(&mut self) -> io::Result<Ending> {
+        loop {
+            self.turn(None)?;
+            if let Some(ending) = self.ending() {
+                return Ok(ending);
+            }
+        }
+    }
+
+    /// One pass of the loop, which waits for work no longer than `patience`; `None` is for ever.
+    ///
+    /// Fails only if poll itself does, which no peer can bring about.
+    pub fn turn(&mut self, patience: Option<Duration>) -> io::Result<()> {
+        self.wait(patience)?;
+        self.now = Instant::now();
+        self.counters.turns += 1;
+        self.note_events();
+
+        if let Some(Udp { io, datagrams }) = &mut self.udp {
+            datagrams.turn(io, &mut self.counters);
+        }
+        self.accept();
+        let before = self.connections.len();
+        self.connections.turn(self.now, &mut self.counters);
+        self.connections.expire(self.now, &mut self.counters);
+        if self.connections.len() < before {
+            // Descriptors have become free, and the kernel announces that to nobody.
+            self.listener.resume();
+        }
+        if self.stopping.is_some() {
+            self.close_what_is_dry();
+        }
+        if let Some(stats) = &mut self.stats {
+            stats.tick(self.now, &self.counters, self.connections.len());
+        }
+        Ok(())
+    }
+
+    /// Sleeps until there is an event or a deadline; not at all while work is queued.
+    fn wait(&mut self, patience: Option<Duration>) -> io::Result<()> {
+        let timeout = if self.has_work() {
+            Some(Duration::ZERO)
+        } else {
+            let until_deadline = self.deadline().map(|deadline| deadline.saturating_duration_since(self.now));
+            [until_deadline, patience].into_iter().flatten().min()
+        };
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.events.clear();
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// Whether something was left undone that no event will ask for.
+    fn has_work(&self) -> bool {
+        self.connections.has_work()
+            || self.udp.as_ref().is_some_and(|udp| udp.datagrams.has_work())
+            || (self.listener.has_work() && self.connections.room() > 0)
+    }
+
+    /// When something is due although nothing happens.
+    fn deadline(&self) -> Option<Instant> {
+        let room = if self.listener.has_work() { self.connections.room_deadline() } else { None };
+        let stopping = self.stopping.as_ref().map(|stopping| stopping.deadline);
+        let stats = self.stats.as_ref().map(report::Stats::deadline);
+        [self.listener.deadline(), self.connections.deadline(), room, stopping, stats].into_iter().flatten().min()
+    }
+
+    /// Takes down what the kernel said. No I/O here: a report that is out of date by its turn costs one failed attempt.
+    fn note_events(&mut self) {
+        let mut signalled = false;
+        for event in &self.events {
+            self.counters.events += 1;
+            let (readable, writable) = readiness(event);
+            match event.token() {
+                UDP => {
+                    if let Some(udp) = &mut self.udp {
+                        udp.datagrams.note(readable, writable);
+                    }
+                }
+                TCP => self.listener.note(),
+                SIGNALS => signalled = true,
+                connection => self.connections.note(connection, readable, writable, event.is_read_closed()),
+            }
+        }
+        if signalled {
+            self.take_signals();
+        }
+    }
+
+    /// Accepts what waits, if there is room; where there is none, the longest-idle connection gives way.
+    fn accept(&mut self) {
+        let Some(socket) = &self.tcp else { return };
+        let (now, registry, connections) = (self.now, self.poll.registry(), &mut self.connections);
+        let wants_room = self.listener.is_paused() || (self.listener.has_work() && connections.room() == 0);
+        if wants_room && connections.make_room(now, &mut self.counters) {
+            self.listener.resume();
+        }
+        let accept = || socket.accept().map(|(stream, _peer)| stream);
+        self.listener.turn(now, connections.room(), &mut self.counters, accept, |stream, counters| {
+            let token = connections.insert(stream, now);
+            // Once and for all: interest lives in the connection, and the kernel is never asked again.
+            let registered = connections
+                .stream_mut(token)
+                .map(|stream| registry.register(stream, token, Interest::READABLE | Interest::WRITABLE));
+            if !matches!(registered, Some(Ok(()))) {
+                connections.reject(token, counters);
+            }
+        });
+    }
+
+    fn take_signals(&mut self) {
+        let wishes: Vec<Wish> = self.signals.wishes().collect();
+        for wish in wishes {
+            match wish {
+                Wish::Report => report::counters(&self.counters, self.connections.len()),
+                Wish::Stop(signal) if self.stopping.is_some() => self.forced = Some(signal),
+                Wish::Stop(_) => self.stop(),
+            }
+        }
+    }
+
+    /// Begins the end: what has arrived is answered, and then each side is closed.
+    pub fn stop(&mut self) {
+        log::info!("stopping: finishing what is owed to {} connections", self.connections.len());
+        self.stopping =
+            Some(Stopping { deadline: self.now + self.drain_timeout, udp_received: self.counters.udp_received });
+        // Whatever waits in a queue is looked for once more, event or not.
+        self.listener.note();
+        self.listener.resume();
+        if let Some(udp) = &mut self.udp {
+            udp.datagrams.note(true, false);
+        }
+        self.connections.retire_all();
+    }
+
+    /// Closes each socket of a stopping server once its queue has been found empty. Closed before, the listener
+    /// would reset the connections in its queue, and the datagrams in the other would be lost.
+    fn close_what_is_dry(&mut self) {
+        let Some(stopping) = &self.stopping else { return };
+        let answered = self.counters.udp_received - stopping.udp_received;
+        if self.udp.as_ref().is_some_and(|udp| udp.datagrams.is_dry()) || answered > STOPPING_DATAGRAMS_MAX {
+            self.udp = None;
+        }
+        if !self.listener.has_work() && !self.listener.is_paused() {
+            self.tcp = None;
+        }
+    }
+
+    /// Whether and how the server has ended. Counts what was cut off.
+    fn ending(&mut self) -> Option<Ending> {
+        let stopping = self.stopping.as_ref()?;
+        if let Some(signal) = self.forced {
+            self.connections.cut_off(&mut self.counters);
+            return Some(Ending::Forced(signal));
+        }
+        if self.udp.is_none() && self.tcp.is_none() && self.connections.is_empty() {
+            return Some(Ending::Drained);
+        }
+        if self.now < stopping.deadline {
+            return None;
+        }
+        let left = self.connections.len();
+        self.connections.cut_off(&mut self.counters);
+        Some(Ending::CutOff(left))
+    }
+
+    /// Where the server listens, with the real port.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What has happened so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// How many connections there are, and how many bytes they are owed together.
+    pub fn connections(&self) -> (usize, usize) {
+        (self.connections.len(), self.connections.unsent())
+    }
+}
+
+/// Whether an event promises that reading and writing will not block; an error makes both return at once.
+fn readiness(event: &Event) -> (bool, bool) {
+    (event.is_readable() || event.is_error(), event.is_writable() || event.is_write_closed() || event.is_error())
+}

@@ -1,0 +1,131 @@
+//! Sockets as the server wants them: bound, sized, non-blocking. Does I/O, but only before the loop starts.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use mio::net::{TcpListener, UdpSocket};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::config::Config;
+
+/// How often another port is tried when 0 was asked and the port that TCP got is taken on UDP.
+const PORT_TRIES_MAX: usize = 16;
+
+/// The bound sockets of one loop, each `None` where its protocol is not served.
+#[derive(Debug)]
+pub struct Sockets {
+    /// The UDP socket.
+    pub udp: Option<UdpSocket>,
+    /// The listening TCP socket.
+    pub tcp: Option<TcpListener>,
+    /// Where both listen, with the real port.
+    pub address: SocketAddr,
+}
+
+/// Binds both protocols to one port. Fails with an error that names the protocol and the address.
+pub fn bind(config: &Config) -> io::Result<Sockets> {
+    let mut tries = 0;
+    loop {
+        let mut address = config.listen;
+        let tcp =
+            if config.no_tcp { None } else { Some(listener(config, address).map_err(|e| named(&e, "tcp", address))?) };
+        if let Some(tcp) = &tcp {
+            address.set_port(tcp.local_addr()?.port());
+        }
+        if config.no_udp {
+            return Ok(Sockets { udp: None, tcp, address });
+        }
+        match udp(config, address) {
+            Ok(udp) => {
+                address.set_port(udp.local_addr()?.port());
+                return Ok(Sockets { udp: Some(udp), tcp, address });
+            }
+            // The free port that TCP was given is taken on UDP. Any other will do.
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse && config.listen.port() == 0 && tries < PORT_TRIES_MAX =>
+            {
+                tries += 1;
+            }
+            Err(error) => return Err(named(&error, "udp", address)),
+        }
+    }
+}
+
+fn named(error: &io::Error, protocol: &str, address: SocketAddr) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot listen on {protocol} {address}: {error}"))
+}
+
+/// A socket of the address's family; `[::]` takes IPv4 in as well, whatever the system's default.
+fn socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+    if let IpAddr::V6(ip) = address.ip() {
+        socket.set_only_v6(!ip.is_unspecified())?;
+    }
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+fn listener(config: &Config, address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket(address, Type::STREAM, Protocol::TCP)?;
+    // A restarted server must not wait for connections of the last one to leave TIME_WAIT.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    // Set on the listener, because accepted sockets inherit all three; buffers in time for the window scale, which
+    // is settled when the connection is made: tcp(7).
+    socket.set_tcp_nodelay(true)?;
+    if let Some(size) = config.tcp_recv_buffer {
+        socket.set_recv_buffer_size(size)?;
+    }
+    if let Some(size) = config.tcp_send_buffer {
+        socket.set_send_buffer_size(size)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(config.backlog)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+fn udp(config: &Config, address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = socket(address, Type::DGRAM, Protocol::UDP)?;
+    size_buffers(&socket, config.udp_recv_buffer, config.udp_send_buffer)?;
+    socket.bind(&address.into())?;
+    Ok(UdpSocket::from_std(socket.into()))
+}
+
+/// Asks for buffers beyond the system's limit, which takes `CAP_NET_ADMIN`, or else for as much as the limit allows.
+fn size_buffers(socket: &Socket, receive: usize, send: usize) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::net::sockopt;
+        if sockopt::set_socket_recv_buffer_size_force(socket, receive).is_ok() {
+            return sockopt::set_socket_send_buffer_size_force(socket, send).map_err(Into::into);
+        }
+    }
+    socket.set_recv_buffer_size(receive)?;
+    socket.set_send_buffer_size(send)
+}
+
+/// A line that says which buffers were asked for and which the kernel granted, in bytes of payload.
+pub fn describe_buffers(sockets: &Sockets, config: &Config) -> io::Result<String> {
+    let mut parts = Vec::new();
+    if let Some(udp) = &sockets.udp {
+        let granted = SockRef::from(udp);
+        parts.push(buffer("udp receive", Some(config.udp_recv_buffer), granted.recv_buffer_size()?));
+        parts.push(buffer("udp send", Some(config.udp_send_buffer), granted.send_buffer_size()?));
+    }
+    if let Some(tcp) = &sockets.tcp {
+        let granted = SockRef::from(tcp);
+        parts.push(buffer("tcp receive", config.tcp_recv_buffer, granted.recv_buffer_size()?));
+        parts.push(buffer("tcp send", config.tcp_send_buffer, granted.send_buffer_size()?));
+    }
+    Ok(parts.join(", "))
+}
+
+fn buffer(name: &str, asked: Option<usize>, reported: usize) -> String {
+    // Linux reports twice what it grants, the other half being for its own book-keeping: socket(7).
+    let granted = if cfg!(target_os = "linux") { reported / 2 } else { reported };
+    match asked {
+        None => format!("{name} {granted} (the kernel's own)"),
+        Some(asked) if asked == granted => format!("{name} {granted}"),
+        Some(asked) => format!("{name} {granted} of {asked} asked"),
+    }
+}
