@@ -47,8 +47,7 @@ Exit codes: 0 done, 1 no server or no answer, 2 bad arguments, 130 and 143 ended
     name = "shout-client",
     version,
     before_help = EXAMPLES,
-    after_help = AFTER,
-    help_template = "{about}\n\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}"
+    after_help = AFTER
 )]
 struct Arguments {
     /// Where the server is: tcp://HOST:PORT or udp://HOST:PORT; without a port, 12000
