@@ -362,6 +362,7 @@ impl Engine {
     /// The lane's socket has no room for what was composed.
     pub fn blocked(&mut self, lane: usize) {
         self.lanes[lane].is_blocked = true;
+        self.unqueue(lane);
         self.recorder(lane).counts.send_blocked += 1;
     }
 
@@ -466,6 +467,21 @@ impl Engine {
         self.groups[lane.group].ready.push_back(index);
     }
 
+    /// Takes a lane out of its group's queue.
+    fn unqueue(&mut self, index: usize) {
+        let lane = &mut self.lanes[index];
+        if !std::mem::take(&mut lane.is_queued) {
+            return;
+        }
+        let ready = &mut self.groups[lane.group].ready;
+        // Nearly always it has just been put at the end.
+        if ready.back() == Some(&index) {
+            ready.pop_back();
+        } else {
+            ready.retain(|&other| other != index);
+        }
+    }
+
     /// A message of this lane has been settled at `now`.
     fn free_place(&mut self, index: usize, now: Nanos) {
         let lane = &mut self.lanes[index];
@@ -498,14 +514,11 @@ impl Engine {
 
     /// Takes a stream out of service and settles what was under way on it.
     fn abandon(&mut self, index: usize) {
+        self.unqueue(index);
         let lane = &mut self.lanes[index];
         let group = &mut self.groups[lane.group];
         lane.is_alive = false;
         group.alive -= 1;
-        if lane.is_queued {
-            lane.is_queued = false;
-            group.ready.retain(|&ready| ready != index);
-        }
         if let Book::Stream(ledger) = &mut lane.book {
             let abandoned = ledger.abandon();
             let truncated = u64::from(abandoned.partly_answered);

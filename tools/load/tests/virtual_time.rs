@@ -186,6 +186,40 @@ fn what_a_warm_up_left_behind_does_not_touch_the_measurement() {
     assert_eq!(Counts { bytes_sent: 0, bytes_received: 0, ..counts }, expected);
 }
 
+#[test]
+fn a_second_answer_to_the_very_last_message_is_still_seen() {
+    let mut engine = engine(Transport::Udp, 1, 64);
+    let stage = Stage { demand: Demand::Closed { window: 1 }, duration: None, messages: Some(3), seed: 1 };
+    let mut server = |now: Nanos, message: &[u8]| {
+        [MICROSECOND, 10 * MILLISECOND].map(|delay| (now + delay, message.to_ascii_uppercase())).to_vec()
+    };
+    simulate(&mut engine, Transport::Udp, &stage, 0, &mut server);
+    let counts = recorder(&engine).counts;
+    assert_eq!((counts.replied, counts.duplicated), (3, 3));
+}
+
+#[test]
+fn sockets_without_room_delay_messages_and_lose_none() {
+    let mut engine = engine(Transport::Udp, 1, 64);
+    let demand = Demand::Open { rate: 1000.0, process: Process::Const, window: None };
+    engine.begin(&Stage { demand, duration: None, messages: Some(2), seed: 1 }, 0);
+    let mut message = Vec::new();
+    let lane = engine.next_sender(0).unwrap();
+    assert_eq!(engine.compose(lane, 0, 1, &mut message), 1);
+    engine.blocked(lane);
+    assert_eq!(engine.next_sender(5 * MILLISECOND), None, "the lane is asked again only when it has room");
+    engine.sent(lane, 1, 7 * MILLISECOND);
+    engine.unblocked(lane);
+    assert_eq!(engine.next_sender(7 * MILLISECOND), Some(lane));
+    engine.compose(lane, 7 * MILLISECOND, 1, &mut message);
+    engine.sent(lane, 1, 7 * MILLISECOND);
+    engine.cut_off(8 * MILLISECOND);
+    let Recorder { counts, lag, .. } = recorder(&engine);
+    assert_eq!((counts.sent, counts.send_blocked, counts.in_flight_at_end), (2, 1, 2));
+    assert_eq!(lag.min() / MILLISECOND, 5, "the second was to leave at 1 ms");
+    assert!(lag.max() >= 7 * MILLISECOND, "the first at 0");
+}
+
 /// What becomes of one message on a bad network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
