@@ -261,8 +261,8 @@ impl Engine {
             }
         }
         if let Phase::Draining { not_before, until } = self.phase {
-            let outstanding = self.lanes.iter().any(|lane| lane.outstanding() > 0);
-            if now >= until || (now >= not_before && !outstanding) {
+            let is_settled = || self.lanes.iter().all(|lane| lane.outstanding() == 0);
+            if now >= until || (now >= not_before && is_settled()) {
                 self.end_stage();
             }
         }
@@ -279,7 +279,7 @@ impl Engine {
             for group in self.groups.iter().filter(|group| !group.ready.is_empty()) {
                 wake = wake.min(match &group.want {
                     Want::Nothing => Nanos::MAX,
-                    Want::Answers => self.started,
+                    Want::Answers => self.started, // at once
                     Want::Arrivals { arrivals, .. } => self.started + arrivals.peek(),
                 });
             }
@@ -312,12 +312,15 @@ impl Engine {
     }
 
     /// Appends up to `most` messages that are due on `lane`, which [`next_sender`](Self::next_sender) has just named,
-    /// and says how many.
+    /// and says how many. What has piled up in an open loop is spread over the lanes that are ready.
     pub fn compose(&mut self, lane: usize, now: Nanos, most: usize, out: &mut Vec<u8>) -> usize {
         let group = self.lanes[lane].group;
         debug_assert_eq!(self.groups[group].ready.front(), Some(&lane));
         self.groups[group].ready.pop_front();
         self.lanes[lane].is_queued = false;
+        let is_spread =
+            matches!(self.groups[group].want, Want::Arrivals { .. }) && !self.groups[group].ready.is_empty();
+        let most = if is_spread { most.min(1) } else { most };
         let mut composed = 0;
         while composed < most && self.messages_left > 0 && self.has_room(lane) {
             let Some(intended) = self.take_intended(lane, now) else { break };
