@@ -174,12 +174,8 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
     pub fn make_room(&mut self, now: Instant, counters: &mut Counters) -> bool {
         let Some(index) = self.quiet.expired(Queue::Idle, ROOM_IDLE_MIN, now) else { return false };
         let before = self.slots.len();
-        // One last drive, so that nothing is left unread or unanswered when it closes.
-        self.slots[index].connection.retire();
-        self.drive(index, now, counters);
-        if self.quiet.queue_of(index) == Some(Queue::Lingering) {
+        if self.dismiss(index, now, counters) {
             counters.tcp_closed_for_room += 1;
-            self.close(index, counters);
         }
         self.slots.len() < before
     }
@@ -205,8 +201,11 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
     pub fn expire(&mut self, now: Instant, counters: &mut Counters) {
         if let Some(limit) = self.limits.idle_timeout {
             while let Some(index) = self.quiet.expired(Queue::Idle, limit, now) {
+                if !self.dismiss(index, now, counters) {
+                    // Not idle after all, or broken. The others' turn comes at once: their deadline is over.
+                    break;
+                }
                 counters.tcp_closed_idle += 1;
-                self.close(index, counters);
             }
         }
         while let Some(index) = self.quiet.expired(Queue::Stalled, self.limits.stall_timeout, now) {
@@ -230,6 +229,18 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
     /// When [`Connections::make_room`] will next be able to.
     pub fn room_deadline(&self) -> Option<Instant> {
         self.quiet.deadline(Queue::Idle, ROOM_IDLE_MIN)
+    }
+
+    /// Closes an idle connection after one last drive, so that what has arrived since its last turn is answered and
+    /// not reset. Says whether that was possible at once; a connection that is then owed something keeps it.
+    fn dismiss(&mut self, index: usize, now: Instant, counters: &mut Counters) -> bool {
+        self.slots[index].connection.retire();
+        self.drive(index, now, counters);
+        let finished = self.quiet.queue_of(index) == Some(Queue::Lingering);
+        if finished {
+            self.close(index, counters);
+        }
+        finished
     }
 
     fn indices(&self) -> Vec<usize> {
