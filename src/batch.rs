@@ -5,8 +5,14 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
+use mio::net::UdpSocket;
+
+#[cfg(target_os = "linux")]
+mod linux;
 mod portable;
 
+#[cfg(target_os = "linux")]
+pub use linux::Linux;
 pub use portable::Portable;
 
 /// The longest payload of a UDP datagram over IPv4: 65,535 less an IP header of 20 and a UDP header of 8 bytes.
@@ -27,6 +33,8 @@ pub struct Message {
     pub peer: SocketAddr,
     /// The address it was sent to, where the socket listens on several.
     pub local: Option<IpAddr>,
+    /// It was sent to a broadcast or multicast address, as far as that is known.
+    pub to_group: bool,
     /// How many bytes of the slot it fills.
     pub length: usize,
     /// The size of the datagrams in it, the last of which may be shorter. Zero where it is a single datagram.
@@ -58,9 +66,9 @@ impl Batch {
         self.bytes.truncate(self.slots_end);
     }
 
-    /// The memory of one slot, to receive into.
-    pub fn slot_mut(&mut self, index: usize) -> &mut [u8] {
-        &mut self.bytes[index * SLOT_LEN..][..SLOT_LEN]
+    /// The memory of the slots, to receive into.
+    pub fn slots_mut(&mut self) -> impl Iterator<Item = &mut [u8]> {
+        self.bytes[..self.slots_end].chunks_exact_mut(SLOT_LEN)
     }
 
     /// Where the bytes of one message stand.
@@ -121,6 +129,83 @@ pub struct Replies {
     pub list: Vec<Reply>,
     /// Where in [`Batch::bytes`] their bytes stand.
     pub parts: Vec<Range<usize>>,
+}
+
+/// How datagrams are moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum UdpIo {
+    /// In batches where the kernel can, else one by one.
+    Auto,
+    /// In batches, or not at all.
+    Batch,
+    /// One by one, as on every platform.
+    Portable,
+}
+
+/// A UDP socket, moved in one way or the other.
+pub enum Socket {
+    /// In batches.
+    #[cfg(target_os = "linux")]
+    Linux(Linux),
+    /// One by one.
+    Portable(Portable),
+}
+
+impl Socket {
+    /// Takes over a bound socket. Fails where batches were demanded and the system has none.
+    pub fn new(socket: UdpSocket, how: UdpIo) -> io::Result<Socket> {
+        match how {
+            UdpIo::Portable => Ok(Socket::Portable(Portable::new(socket))),
+            #[cfg(target_os = "linux")]
+            UdpIo::Auto | UdpIo::Batch => Linux::new(socket).map(Socket::Linux),
+            #[cfg(not(target_os = "linux"))]
+            UdpIo::Auto => Ok(Socket::Portable(Portable::new(socket))),
+            #[cfg(not(target_os = "linux"))]
+            UdpIo::Batch => Err(io::Error::new(io::ErrorKind::Unsupported, "datagrams move in batches on Linux only")),
+        }
+    }
+
+    /// The socket, for registration.
+    pub fn socket_mut(&mut self) -> &mut UdpSocket {
+        match self {
+            #[cfg(target_os = "linux")]
+            Socket::Linux(io) => io.socket_mut(),
+            Socket::Portable(io) => io.socket_mut(),
+        }
+    }
+}
+
+/// Hands a call on to whichever way the socket is moved.
+macro_rules! delegate {
+    ($self:ident.$method:ident($($argument:ident),*)) => {
+        match $self {
+            #[cfg(target_os = "linux")]
+            Socket::Linux(io) => io.$method($($argument),*),
+            Socket::Portable(io) => io.$method($($argument),*),
+        }
+    };
+}
+
+impl DatagramIo for Socket {
+    fn messages_max(&self) -> usize {
+        delegate!(self.messages_max())
+    }
+
+    fn segments_max(&self) -> usize {
+        delegate!(self.segments_max())
+    }
+
+    fn receive(&mut self, batch: &mut Batch, width: usize) -> io::Result<()> {
+        delegate!(self.receive(batch, width))
+    }
+
+    fn send(&mut self, bytes: &[u8], replies: &Replies, from: usize) -> io::Result<usize> {
+        delegate!(self.send(bytes, replies, from))
+    }
+
+    fn kernel_drops(&self) -> u64 {
+        delegate!(self.kernel_drops())
+    }
 }
 
 /// What moves datagrams: a socket, or the simulator of the tests.

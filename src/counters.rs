@@ -41,6 +41,10 @@ counters! {
     udp_replied_bytes,
     /// Datagrams not answered because they came from source port 0, where nobody listens, or from our own port: an echo that would never end.
     udp_dropped_source_port,
+    /// Datagrams not answered because they were sent to a broadcast or multicast address.
+    udp_dropped_group,
+    /// Datagrams that the kernel dropped because the receive buffer was full, as of the last one received.
+    udp_dropped_by_kernel,
     /// Datagrams not answered because they were longer than the receive slot.
     udp_dropped_truncated,
     /// Datagrams not answered because their upper case is longer than a datagram may be.

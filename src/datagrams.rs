@@ -145,6 +145,7 @@ impl Datagrams {
         // A batch that is not full means that the queue is empty, and saves the call that would only say so.
         self.readable = messages == width;
         self.width = if messages == width { (2 * width).min(MESSAGES_MAX) } else { messages };
+        counters.udp_dropped_by_kernel = io.kernel_drops();
         let segments_max = if self.runs_refused { 1 } else { io.segments_max() };
         let mut datagrams = 0;
         for index in 0..messages {
@@ -163,6 +164,10 @@ impl Datagrams {
         let port = message.peer.port();
         if port == 0 || Some(port) == self.rules.refused_port {
             counters.udp_dropped_source_port += 1;
+            return;
+        }
+        if message.to_group {
+            counters.udp_dropped_group += 1;
             return;
         }
         if message.truncated {
@@ -275,3 +280,6 @@ impl Datagrams {
         self.replies.list.splice(self.unsent..=self.unsent, single);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,13 +11,13 @@ use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
-use crate::batch::Portable;
+use crate::batch::Socket;
 use crate::config::Config;
 use crate::connections::{CHUNK_LEN, Connections, DRIVE_BYTES_MAX, Limits};
 use crate::counters::Counters;
 use crate::datagrams::{Datagrams, Rules};
 use crate::listener::Listener;
-use crate::report;
+use crate::report::Reporter;
 use crate::signals::{Signals, Wish};
 use crate::sockets::{self, Sockets};
 
@@ -50,7 +50,7 @@ pub enum Ending {
 
 /// The UDP side: the socket, and what is done with it.
 struct Udp {
-    io: Portable,
+    io: Socket,
     datagrams: Datagrams,
 }
 
@@ -78,25 +78,28 @@ pub struct Server {
     /// The signal that asked for the end of a server that was already stopping.
     forced: Option<i32>,
     drain_timeout: Duration,
-    stats: Option<report::Stats>,
+    /// Poll without sleeping.
+    spin: bool,
+    reporter: Reporter,
 }
 
 impl Server {
     /// A loop over bound sockets. Fails where the kernel has no room for another poll or pipe.
-    pub fn new(config: &Config, sockets: Sockets, connections_max: usize) -> io::Result<Server> {
+    pub fn new(config: &Config, sockets: Sockets, connections_max: usize, reporter: Reporter) -> io::Result<Server> {
         let poll = Poll::new()?;
         let now = Instant::now();
         let signals = Signals::register(poll.registry(), SIGNALS)?;
         let Sockets { udp, mut tcp, address } = sockets;
-        let mut udp = udp.map(|socket| {
-            let io = Portable::new(socket);
-            let refused_port = (!config.allow_source_port_own).then_some(address.port());
-            let datagrams = Datagrams::new(Rules { case: config.case, refused_port }, &io);
-            Udp { io, datagrams }
-        });
-        if let Some(udp) = &mut udp {
-            poll.registry().register(udp.io.socket_mut(), UDP, Interest::READABLE | Interest::WRITABLE)?;
-        }
+        let udp = match udp {
+            None => None,
+            Some(socket) => {
+                let mut io = Socket::new(socket, config.udp_io)?;
+                poll.registry().register(io.socket_mut(), UDP, Interest::READABLE | Interest::WRITABLE)?;
+                let refused_port = (!config.allow_source_port_own).then_some(address.port());
+                let datagrams = Datagrams::new(Rules { case: config.case, refused_port }, &io);
+                Some(Udp { io, datagrams })
+            }
+        };
         if let Some(tcp) = &mut tcp {
             poll.registry().register(tcp, TCP, Interest::READABLE)?;
         }
@@ -122,7 +125,8 @@ impl Server {
             stopping: None,
             forced: None,
             drain_timeout: config.drain_timeout,
-            stats: config.stats.map(|interval| report::Stats::new(interval, now)),
+            spin: config.spin,
+            reporter,
         })
     }
 
@@ -159,15 +163,13 @@ impl Server {
         if self.stopping.is_some() {
             self.close_what_is_dry();
         }
-        if let Some(stats) = &mut self.stats {
-            stats.tick(self.now, &self.counters, self.connections.len());
-        }
+        self.reporter.tick(self.now, &self.counters, self.connections.len());
         Ok(())
     }
 
     /// Sleeps until there is an event or a deadline; not at all while work is queued.
     fn wait(&mut self, patience: Option<Duration>) -> io::Result<()> {
-        let timeout = if self.has_work() {
+        let timeout = if self.spin || self.has_work() {
             Some(Duration::ZERO)
         } else {
             let until_deadline = self.deadline().map(|deadline| deadline.saturating_duration_since(self.now));
@@ -193,8 +195,10 @@ impl Server {
     fn deadline(&self) -> Option<Instant> {
         let room = if self.listener.has_work() { self.connections.room_deadline() } else { None };
         let stopping = self.stopping.as_ref().map(|stopping| stopping.deadline);
-        let stats = self.stats.as_ref().map(report::Stats::deadline);
-        [self.listener.deadline(), self.connections.deadline(), room, stopping, stats].into_iter().flatten().min()
+        [self.listener.deadline(), self.connections.deadline(), room, stopping, self.reporter.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Takes down what the kernel said. No I/O here: a report that is out of date by its turn costs one failed attempt.
@@ -249,7 +253,7 @@ impl Server {
         let wishes: Vec<Wish> = self.signals.wishes().collect();
         for wish in wishes {
             match wish {
-                Wish::Report => report::counters(&self.counters, self.connections.len()),
+                Wish::Report => self.reporter.report(&self.counters, self.connections.len()),
                 Wish::Stop(signal) if self.stopping.is_some() => self.forced = Some(signal),
                 Wish::Stop(_) => self.stop(),
             }

@@ -35,8 +35,9 @@ impl DatagramIo for Portable {
     }
 
     fn receive(&mut self, batch: &mut Batch, _width: usize) -> io::Result<()> {
-        let (length, peer) = self.socket.recv_from(batch.slot_mut(0))?;
-        batch.messages.push(Message { peer, local: None, length, segment: 0, truncated: false });
+        let slot = batch.slots_mut().next().expect("a batch has at least one slot");
+        let (length, peer) = self.socket.recv_from(slot)?;
+        batch.messages.push(Message { peer, local: None, to_group: false, length, segment: 0, truncated: false });
         Ok(())
     }
 
