@@ -18,6 +18,7 @@ use clap::Parser;
 use rustix::process::{Pid, Signal, kill_process};
 use shout::config::Config;
 use shout::counters::Counters;
+use shout::report::Board;
 use shout::server::Server;
 use shout::sockets;
 
@@ -37,7 +38,8 @@ fn config(flags: &[&str]) -> Config {
 pub(crate) fn server(flags: &[&str]) -> Server {
     let config = config(flags);
     let connections_max = config.max_connections.unwrap_or(100_000) as usize;
-    Server::new(&config, sockets::bind(&config).unwrap(), connections_max).unwrap()
+    let reporter = Board::reporters(1, config.stats, Instant::now()).remove(0);
+    Server::new(&config, sockets::bind(&config, config.listen).unwrap(), connections_max, reporter).unwrap()
 }
 
 /// Turns a server until `done`.
