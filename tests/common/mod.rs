@@ -7,7 +7,7 @@
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
-use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -24,6 +24,9 @@ use shout::sockets;
 
 /// How long anything is waited for before the test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The program under test.
+pub(crate) const SERVER: &str = env!("CARGO_BIN_EXE_shout-server");
 
 /// How long one turn of a server turned by hand may wait for an event, before the test looks around again.
 const TURN_PATIENCE: Duration = Duration::from_millis(20);
@@ -289,25 +292,35 @@ fn counter(lines: &[String], name: &str) -> u64 {
 impl Program {
     /// Starts the server on a free port of loopback, unless the flags say where, and waits for its first line.
     pub(crate) fn start(flags: &[&str]) -> Program {
-        Program::spawn(&mut Command::new(env!("CARGO_BIN_EXE_shout-server")), flags)
+        Program::spawn(&mut Command::new(SERVER), flags, Stdio::piped())
+    }
+
+    /// The same with a standard error that the test does not read.
+    pub(crate) fn start_with_stderr(stderr: impl Into<Stdio>, flags: &[&str]) -> Program {
+        Program::spawn(&mut Command::new(SERVER), flags, stderr.into())
     }
 
     /// The same by way of a shell, which does `first` before it becomes the server.
     pub(crate) fn start_after(first: &str, flags: &[&str]) -> Program {
         let mut shell = Command::new("sh");
-        shell.arg("-c").arg(format!("{first}; exec \"$0\" \"$@\"")).arg(env!("CARGO_BIN_EXE_shout-server"));
-        Program::spawn(&mut shell, flags)
+        shell.arg("-c").arg(format!("{first}; exec \"$0\" \"$@\"")).arg(SERVER);
+        Program::spawn(&mut shell, flags, Stdio::piped())
     }
 
-    fn spawn(command: &mut Command, flags: &[&str]) -> Program {
+    fn spawn(command: &mut Command, flags: &[&str], stderr: Stdio) -> Program {
         if !flags.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
-        let mut child =
-            command.args(flags).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let stderr = Lines::of(child.stderr.take().unwrap());
-        let first_line = Lines::of_stdout(child.stdout.take().unwrap()).next("the first line");
-        let address = first_line.rsplit(' ').next().unwrap().parse().unwrap();
+        let mut child = command.args(flags).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
+        let stderr = child.stderr.take().map_or_else(|| Lines::of(std::io::empty()), Lines::of);
+        let stdout = Lines::of(child.stdout.take().unwrap());
+        // Where its standard output is closed, the warning about a public address is the first that names one.
+        let (first_line, place) = match stdout.0.recv_timeout(PATIENCE) {
+            Ok(line) => (line.clone(), line),
+            Err(_) => (String::new(), stderr.skip_to("warning")),
+        };
+        let address = place.split(' ').find_map(|word| word.parse().ok());
+        let address = address.unwrap_or_else(|| panic!("no address in {place:?}"));
         Program { child, first_line, address, stderr }
     }
 
@@ -365,15 +378,7 @@ impl Drop for Program {
 pub(crate) struct Lines(Receiver<String>);
 
 impl Lines {
-    pub(crate) fn of(pipe: ChildStderr) -> Lines {
-        Lines::read(pipe)
-    }
-
-    fn of_stdout(pipe: ChildStdout) -> Lines {
-        Lines::read(pipe)
-    }
-
-    fn read(pipe: impl Read + Send + 'static) -> Lines {
+    fn of(pipe: impl Read + Send + 'static) -> Lines {
         let (sender, receiver) = channel();
         std::thread::spawn(move || {
             for line in BufReader::new(pipe).lines().map_while(Result::ok) {
