@@ -266,8 +266,10 @@ impl Server {
         self.stopping =
             Some(Stopping { deadline: self.now + self.drain_timeout, udp_received: self.counters.udp_received });
         // Whatever waits in a queue is looked for once more, event or not.
-        self.listener.note();
-        self.listener.resume();
+        if self.tcp.is_some() {
+            self.listener.note();
+            self.listener.resume();
+        }
         if let Some(udp) = &mut self.udp {
             udp.datagrams.note(true, false);
         }
