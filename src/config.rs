@@ -27,7 +27,7 @@ SIGTERM and SIGINT finish what is owed and end the server; a second one ends it 
 #[command(name = "shout-server", version, before_help = EXAMPLES, max_term_width = 110)]
 pub struct Config {
     /// Address and port of both protocols. A public address makes an echo that strangers can aim at others, so
-    /// it must be asked for. [::] serves IPv4 too. Port 0 takes a free one
+    /// it must be asked for. `[::]` serves IPv4 too. Port 0 takes a free one
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:12000")]
     pub listen: SocketAddr,
 
@@ -91,6 +91,18 @@ pub struct Config {
     #[arg(long, value_name = "HOW", default_value = "auto")]
     pub udp_io: UdpIo,
 
+    /// Run this many independent loops on the same address; the kernel deals peers out among them by their addresses
+    #[arg(long, value_name = "N", value_parser = workers, default_value = "1")]
+    pub workers: usize,
+
+    /// Keep each loop on one processor: the first on the first of these, and so on, round again
+    #[arg(long, value_name = "CPU,…", value_delimiter = ',')]
+    pub pin: Vec<usize>,
+
+    /// Never sleep: poll without end, for half the round-trip time and a whole processor for each loop
+    #[arg(long)]
+    pub spin: bool,
+
     /// Print the counters that changed, at this interval
     #[arg(long, value_name = "TIME", value_parser = interval)]
     pub stats: Option<Duration>,
@@ -109,6 +121,15 @@ fn at_least_one(text: &str) -> Result<u64, String> {
     match units::count(text)? {
         0 => Err("at least 1 is needed".into()),
         count => Ok(count),
+    }
+}
+
+/// A number of loops. More than processors that exist anywhere is a slip of the finger.
+fn workers(text: &str) -> Result<usize, String> {
+    const WORKERS_MAX: u64 = 1024;
+    match at_least_one(text)? {
+        count if count > WORKERS_MAX => Err(format!("at most {WORKERS_MAX} are possible")),
+        count => Ok(count as usize),
     }
 }
 

@@ -280,3 +280,6 @@ impl Datagrams {
         self.replies.list.splice(self.unsent..=self.unsent, single);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,65 @@
-//! shout: an upper-case echo service over UDP and TCP, one thread, one event loop.
+//! shout is an upper-case echo service over UDP and TCP: one thread, one event loop, and as little else as possible.
+//!
+//! It is meant to be read. This page is the map; the code behind it is about two thousand lines, and the part that
+//! matters most, [`server`], fits on a screen.
+//!
+//! # A turn of the loop
+//!
+//! ```text
+//!            ┌──────────────────────────────────────────────────────────────┐
+//!            │  poll: sleep until an event or a deadline;                   │
+//!            │        do not sleep while anything below has work left       │
+//!            └──────────────────────────────┬───────────────────────────────┘
+//!                                           │ note what the kernel said (flags only, no I/O)
+//!      ┌────────────────────────────────────┼────────────────────────────────────┐
+//!      ▼                                    ▼                                    ▼
+//!  datagrams::turn                   listener::turn                      connections::turn
+//!  receive a batch, raise it,        accept some,                        drive those in the ready queue:
+//!  group it into runs, reply         or pause                            flush the tail, read, raise, write
+//!      │                                    │                                    │
+//!      └────────────────────────────────────┼────────────────────────────────────┘
+//!                                           ▼
+//!                      expire the quiet, free what is closed, take the signals
+//! ```
+//!
+//! The kernel is asked for *edges*: it reports that a socket has become readable, once, and then keeps silent until
+//! something new arrives. Three habits follow, and most of the code is one of them:
+//!
+//! - **Events set flags, turns do I/O, and only the outcome of I/O clears a flag.** A report that is out of date by the
+//!   time of its turn costs one failed attempt, never a wrong action.
+//! - **Every piece of work has a budget**, so that nobody starves, **and what a budget cuts off is remembered by us.**
+//!   No edge follows a partial drain. That is what the ready queue is for.
+//! - **Not reading is the only backpressure.** While a peer has not taken its last answer, nothing is read from it; so
+//!   there is never more than one answer to keep, and the peer's own kernel slows it down.
+//!
+//! # In which order to read
+//!
+//! | read | to learn |
+//! |---|---|
+//! | [`uppercase`] | the service itself, and how a stream is raised that may be cut inside a character |
+//! | [`connection`] | one TCP stream as a state machine over `Read + Write`: short reads, tails, the end of file and its trap |
+//! | [`connections`] | slots, the ready queue, who must go when room or memory is short |
+//! | [`datagrams`], [`batch`] | one UDP turn; runs; what a failed send means. Many datagrams per system call |
+//! | [`listener`] | the table of accept errors, and why accepting must pause by the clock |
+//! | [`server`] | **the loop**, which puts the rooms above together |
+//! | [`idle`], [`counters`], [`signals`], [`sockets`], [`config`], [`report`] | the leaves, each on its own |
+//!
+//! Imports point one way: `server` knows everything, `connections` knows mio's `Token`, and nothing else below `server`
+//! has heard of `Poll`. Streams come in as `Read + Write`, datagrams through [`batch::DatagramIo`], time as an argument.
+//! So everything below the loop also runs against the simulated kernel in `tests/sim`, where thousands of seeds a
+//! second try orders of events that a real network produces once a year.
+//!
+//! # Where to look for what
+//!
+//! | question | place |
+//! |---|---|
+//! | what happens to a datagram between its arrival and its reply? | [`datagrams::Datagrams::turn`] |
+//! | what if the peer closes at the same moment as it sends? | [`connection::Connection::drive`], the short-read rule |
+//! | what if a peer never reads? | [`connection`], the tail; [`connections::Limits::unsent_max`] |
+//! | what if descriptors run out? | [`listener::after_accept_error`], [`connections::Connections::make_room`] |
+//! | what if two such servers are pointed at each other? | [`datagrams::Rules::refused_port`] |
+//! | how does it stop without losing anything? | [`server::Server::stop`] |
+//! | which errors are fatal? | none that a peer can cause; each table classifies by the action: [`datagrams::after_send_error`] |
 
 pub mod arguments;
 pub mod batch;

@@ -3,14 +3,17 @@
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use log::LevelFilter;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::arguments;
 use crate::config::{Config, DESCRIPTORS_RESERVED};
+use crate::counters::Counters;
+use crate::report::{self, Board};
 use crate::server::{Ending, Server};
 use crate::sockets::{self, Sockets};
-use crate::{arguments, report};
 
 /// Runs `shout-server` with these arguments, the program's name first, and says how it ended.
 ///
@@ -37,32 +40,80 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn serve(config: &Config) -> io::Result<ExitCode> {
     let connections_max = connections_max(config.max_connections);
-    let sockets = sockets::bind(config)?;
-    if !config.listen.ip().to_canonical().is_loopback() {
-        log::warn!(
-            "{} can be reached by strangers, and an echo sends what they ask to whom they name",
-            sockets.address
-        );
+    let mut all = sockets::bind_all(config)?;
+    let first = &all[0];
+    if !first.address.ip().to_canonical().is_loopback() {
+        log::warn!("{} can be reached by strangers, and an echo sends what they ask to whom they name", first.address);
     }
-    log::info!("buffers in bytes: {}", sockets::describe_buffers(&sockets, config)?);
+    log::info!("buffers in bytes: {}", sockets::describe_buffers(first, config)?);
     log::debug!("at most {connections_max} connections");
-    let line = first_line(&sockets);
-    let mut server = Server::new(config, sockets, connections_max)?;
+    let line = first_line(first);
+    let reporters = Board::reporters(config.workers, config.stats, Instant::now());
+    let share = connections_max.div_ceil(config.workers);
+    let servers = all.drain(..).zip(reporters).map(|(sockets, reporter)| Server::new(config, sockets, share, reporter));
+    let servers = servers.collect::<io::Result<Vec<Server>>>()?;
     // Printed only now, when signals are already listened to: who waits for this line may act on it at once. A
     // server whose standard output is closed serves all the same.
     let _ = writeln!(io::stdout().lock(), "{line}");
-    let ending = server.run()?;
+    let endings = run_all(servers, &config.pin)?;
+
     if !config.quiet {
-        report::counters(server.counters(), server.connections().0);
-    }
-    Ok(match ending {
-        Ending::Drained => ExitCode::SUCCESS,
-        Ending::CutOff(connections) => {
-            log::warn!("cut off {connections} connections that had not finished within --drain-timeout");
-            ExitCode::SUCCESS
+        let mut sum = Counters::default();
+        for (_, counters) in &endings {
+            sum.add(counters);
         }
-        Ending::Forced(signal) => ExitCode::from(128 + signal as u8),
+        report::counters(&sum, 0);
+    }
+    let mut cut_off = 0;
+    for (ending, _) in endings {
+        match ending {
+            Ending::Drained => {}
+            Ending::CutOff(connections) => cut_off += connections,
+            Ending::Forced(signal) => return Ok(ExitCode::from(128 + signal as u8)),
+        }
+    }
+    if cut_off > 0 {
+        log::warn!("cut off {cut_off} connections that had not finished within --drain-timeout");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs each loop in a thread of its own, the first in this one. A signal reaches them all.
+fn run_all(servers: Vec<Server>, pin: &[usize]) -> io::Result<Vec<(Ending, Counters)>> {
+    let run = |index: usize, mut server: Server| {
+        pin_to(pin, index);
+        server.run().map(|ending| (ending, *server.counters()))
+    };
+    let mut numbered = servers.into_iter().enumerate();
+    let Some((_, first)) = numbered.next() else { return Ok(Vec::new()) };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = numbered.map(|(index, server)| scope.spawn(move || run(index, server))).collect();
+        let mut endings = vec![run(0, first)?];
+        for thread in threads {
+            endings.push(thread.join().map_err(|_| io::Error::other("a loop has panicked"))??);
+        }
+        Ok(endings)
     })
+}
+
+/// Keeps the calling thread on the processor that is its turn, if any were named.
+fn pin_to(pin: &[usize], index: usize) {
+    if pin.is_empty() {
+        return;
+    }
+    let processor = pin[index % pin.len()];
+    #[cfg(target_os = "linux")]
+    {
+        let mut set = rustix::thread::CpuSet::new();
+        if processor < rustix::thread::CpuSet::MAX_CPU {
+            set.set(processor);
+        }
+        if let Err(error) = rustix::thread::sched_setaffinity(None, &set) {
+            log::warn!("--pin {processor}: {error}");
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    log::warn!("--pin {processor}: this system does not pin threads");
 }
 
 /// Where the server listens, for scripts that wait for it.

@@ -4,19 +4,27 @@
 
 use std::fmt;
 use std::io::{self, Write};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use rustix::event::{self, PollFd, PollFlags, Timespec};
 
 use crate::counters::Counters;
 
 /// The most diagnostic lines in a second. A log that peers can fill at will is a weapon of theirs.
 const LINES_PER_SECOND_MAX: u32 = 20;
 
-/// Writes one line, and lets go of it when nobody takes it (`eprintln!` would panic).
+/// Writes one line, and lets go of it when nobody takes it (`eprintln!` would panic) or when that would mean to wait:
+/// a reader who has stopped reading must not stop the service.
 fn say(line: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let mut stderr = io::stderr().lock();
+    let mut asked = [PollFd::new(&stderr, PollFlags::OUT)];
+    let has_room = event::poll(&mut asked, Some(&Timespec::default())) != Ok(0);
+    if has_room {
+        // In one piece, because room for a piece is all that was asked for.
+        let _ = stderr.write_all(format!("{line}\n").as_bytes());
+    }
 }
 
 /// Sends diagnostics of at least this level to standard error. The first call in a process decides.
@@ -86,33 +94,85 @@ pub fn counters(counters: &Counters, connections: usize) {
     }
 }
 
+/// The last readings of every loop. The loops share nothing else, and this only when somebody asks.
+pub struct Board {
+    readings: Mutex<Vec<Reading>>,
+}
+
+#[derive(Clone, Default)]
+struct Reading {
+    counters: Counters,
+    connections: usize,
+    /// It answers a question that not all loops have answered yet.
+    asked: bool,
+}
+
+impl Board {
+    /// A board for so many loops, and for each the reporter that it is handed.
+    ///
+    /// With an `interval`, what changed is printed as often, for the first time one interval after `now`.
+    pub fn reporters(loops: usize, interval: Option<Duration>, now: Instant) -> Vec<Reporter> {
+        let board = Arc::new(Board { readings: Mutex::new(vec![Reading::default(); loops]) });
+        let stats = interval.map(|interval| Stats { interval, due: now + interval, last: Counters::default() });
+        let reporter = |index| Reporter { board: Arc::clone(&board), index, stats: stats.clone() };
+        (0..loops).map(reporter).collect()
+    }
+}
+
+/// What one loop reports through.
+pub struct Reporter {
+    board: Arc<Board>,
+    index: usize,
+    stats: Option<Stats>,
+}
+
 /// A line of what changed, at an interval.
-pub struct Stats {
+#[derive(Clone)]
+struct Stats {
     interval: Duration,
     due: Instant,
     last: Counters,
 }
 
-impl Stats {
-    /// The first line is due one interval after `now`.
-    pub fn new(interval: Duration, now: Instant) -> Stats {
-        Stats { interval, due: now + interval, last: Counters::default() }
-    }
-
+impl Reporter {
     /// When the next line is due.
-    pub fn deadline(&self) -> Instant {
-        self.due
+    pub fn deadline(&self) -> Option<Instant> {
+        self.stats.as_ref().map(|stats| stats.due)
     }
 
-    /// Prints the line if it is due.
+    /// Answers the question for the counters. The last loop to do so prints the sum.
+    pub fn report(&self, counters: &Counters, connections: usize) {
+        let Some((sum, connections)) = self.publish(counters, connections, true) else { return };
+        self::counters(&sum, connections);
+    }
+
+    /// Publishes this loop's reading if that is due; the first loop then prints what has changed in all.
     pub fn tick(&mut self, now: Instant, counters: &Counters, connections: usize) {
-        if now < self.due {
-            return;
+        let Some(due) = self.deadline().filter(|&due| due <= now) else { return };
+        let sum = self.publish(counters, connections, false);
+        let Some(stats) = &mut self.stats else { return };
+        stats.due = now + stats.interval;
+        if let (0, Some((sum, connections))) = (self.index, sum) {
+            let elapsed = (now - due + stats.interval).as_secs_f64();
+            say(format_args!("{}", line(&stats.last, &sum, connections, elapsed)));
+            stats.last = sum;
         }
-        let elapsed = (now - self.due + self.interval).as_secs_f64();
-        say(format_args!("{}", line(&self.last, counters, connections, elapsed)));
-        self.last = *counters;
-        self.due = now + self.interval;
+    }
+
+    /// Puts a reading on the board. The sum of all loops' last readings; of an answer, once everybody has given one.
+    fn publish(&self, counters: &Counters, connections: usize, asked: bool) -> Option<(Counters, usize)> {
+        let mut readings = self.board.readings.lock().ok()?;
+        let asked_before = readings[self.index].asked;
+        readings[self.index] = Reading { counters: *counters, connections, asked: asked || asked_before };
+        if asked && !readings.iter().all(|reading| reading.asked) {
+            return None;
+        }
+        let mut sum = Counters::default();
+        for reading in readings.iter_mut() {
+            sum.add(&reading.counters);
+            reading.asked &= !asked;
+        }
+        Some((sum, readings.iter().map(|reading| reading.connections).sum()))
     }
 }
 
@@ -142,5 +202,17 @@ mod tests {
         let last = Counters { udp_received: 10, udp_replied: 10, ..Counters::default() };
         let now = Counters { udp_received: 30, ..last };
         assert_eq!(line(&last, &now, 3, 2.0), "shout-server: 3 connections udp_received 10/s");
+    }
+
+    #[test]
+    fn an_answer_waits_for_every_loop_and_is_their_sum() {
+        let reporters = Board::reporters(2, None, Instant::now());
+        let one = Counters { turns: 1, ..Counters::default() };
+        let sum = Counters { turns: 2, ..Counters::default() };
+        for _ in 0..2 {
+            assert_eq!(reporters[0].publish(&one, 5, true), None);
+            assert_eq!(reporters[0].publish(&one, 5, true), None, "the same loop twice is not every loop");
+            assert_eq!(reporters[1].publish(&one, 7, true), Some((sum, 12)));
+        }
     }
 }

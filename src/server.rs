@@ -17,9 +17,9 @@ use crate::connections::{CHUNK_LEN, Connections, DRIVE_BYTES_MAX, Limits};
 use crate::counters::Counters;
 use crate::datagrams::{Datagrams, Rules};
 use crate::listener::Listener;
-use crate::report;
+use crate::report::Reporter;
 use crate::signals::{Signals, Wish};
-use crate::sockets::Sockets;
+use crate::sockets::{self, Sockets};
 
 /// Connections count from zero, so that these can never be one of theirs.
 const UDP: Token = Token(usize::MAX);
@@ -78,12 +78,14 @@ pub struct Server {
     /// The signal that asked for the end of a server that was already stopping.
     forced: Option<i32>,
     drain_timeout: Duration,
-    stats: Option<report::Stats>,
+    /// Poll without sleeping.
+    spin: bool,
+    reporter: Reporter,
 }
 
 impl Server {
     /// A loop over bound sockets. Fails where the kernel has no room for another poll or pipe.
-    pub fn new(config: &Config, sockets: Sockets, connections_max: usize) -> io::Result<Server> {
+    pub fn new(config: &Config, sockets: Sockets, connections_max: usize, reporter: Reporter) -> io::Result<Server> {
         let poll = Poll::new()?;
         let now = Instant::now();
         let signals = Signals::register(poll.registry(), SIGNALS)?;
@@ -123,7 +125,8 @@ impl Server {
             stopping: None,
             forced: None,
             drain_timeout: config.drain_timeout,
-            stats: config.stats.map(|interval| report::Stats::new(interval, now)),
+            spin: config.spin,
+            reporter,
         })
     }
 
@@ -160,15 +163,13 @@ impl Server {
         if self.stopping.is_some() {
             self.close_what_is_dry();
         }
-        if let Some(stats) = &mut self.stats {
-            stats.tick(self.now, &self.counters, self.connections.len());
-        }
+        self.reporter.tick(self.now, &self.counters, self.connections.len());
         Ok(())
     }
 
     /// Sleeps until there is an event or a deadline; not at all while work is queued.
     fn wait(&mut self, patience: Option<Duration>) -> io::Result<()> {
-        let timeout = if self.has_work() {
+        let timeout = if self.spin || self.has_work() {
             Some(Duration::ZERO)
         } else {
             let until_deadline = self.deadline().map(|deadline| deadline.saturating_duration_since(self.now));
@@ -194,8 +195,10 @@ impl Server {
     fn deadline(&self) -> Option<Instant> {
         let room = if self.listener.has_work() { self.connections.room_deadline() } else { None };
         let stopping = self.stopping.as_ref().map(|stopping| stopping.deadline);
-        let stats = self.stats.as_ref().map(report::Stats::deadline);
-        [self.listener.deadline(), self.connections.deadline(), room, stopping, stats].into_iter().flatten().min()
+        [self.listener.deadline(), self.connections.deadline(), room, stopping, self.reporter.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Takes down what the kernel said. No I/O here: a report that is out of date by its turn costs one failed attempt.
@@ -224,9 +227,14 @@ impl Server {
     fn accept(&mut self) {
         let Some(socket) = &self.tcp else { return };
         let (now, registry, connections) = (self.now, self.poll.registry(), &mut self.connections);
-        let wants_room = self.listener.is_paused() || (self.listener.has_work() && connections.room() == 0);
-        if wants_room && connections.make_room(now, &mut self.counters) {
-            self.listener.resume();
+        if self.listener.is_paused() || (self.listener.has_work() && connections.room() == 0) {
+            // accept(2) fails for want of a descriptor even where nobody waits, and a turn that ended for want of room
+            // has not looked. Nobody has to go for a newcomer who is not there.
+            if !sockets::someone_waits(socket) {
+                self.listener.note_empty();
+            } else if connections.make_room(now, &mut self.counters) {
+                self.listener.resume();
+            }
         }
         let accept = || socket.accept().map(|(stream, _peer)| stream);
         self.listener.turn(now, connections.room(), &mut self.counters, accept, |stream, counters| {
@@ -245,7 +253,7 @@ impl Server {
         let wishes: Vec<Wish> = self.signals.wishes().collect();
         for wish in wishes {
             match wish {
-                Wish::Report => report::counters(&self.counters, self.connections.len()),
+                Wish::Report => self.reporter.report(&self.counters, self.connections.len()),
                 Wish::Stop(signal) if self.stopping.is_some() => self.forced = Some(signal),
                 Wish::Stop(_) => self.stop(),
             }

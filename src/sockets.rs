@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use mio::net::{TcpListener, UdpSocket};
+use rustix::event::{self, PollFd, PollFlags, Timespec};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::config::Config;
@@ -22,11 +23,22 @@ pub struct Sockets {
     pub address: SocketAddr,
 }
 
-/// Binds both protocols to one port. Fails with an error that names the protocol and the address.
-pub fn bind(config: &Config) -> io::Result<Sockets> {
+/// Binds every loop's sockets to one port. Fails with an error that names the protocol and the address.
+pub fn bind_all(config: &Config) -> io::Result<Vec<Sockets>> {
+    let mut all = vec![bind(config, config.listen)?];
+    // The port may only now be known.
+    let address = all[0].address;
+    for _ in 1..config.workers {
+        all.push(bind(config, address)?);
+    }
+    Ok(all)
+}
+
+/// Binds both protocols to one port.
+pub fn bind(config: &Config, listen: SocketAddr) -> io::Result<Sockets> {
     let mut tries = 0;
     loop {
-        let mut address = config.listen;
+        let mut address = listen;
         let tcp =
             if config.no_tcp { None } else { Some(listener(config, address).map_err(|e| named(&e, "tcp", address))?) };
         if let Some(tcp) = &tcp {
@@ -41,9 +53,7 @@ pub fn bind(config: &Config) -> io::Result<Sockets> {
                 return Ok(Sockets { udp: Some(udp), tcp, address });
             }
             // The free port that TCP was given is taken on UDP. Any other will do.
-            Err(error)
-                if error.kind() == io::ErrorKind::AddrInUse && config.listen.port() == 0 && tries < PORT_TRIES_MAX =>
-            {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && listen.port() == 0 && tries < PORT_TRIES_MAX => {
                 tries += 1;
             }
             Err(error) => return Err(named(&error, "udp", address)),
@@ -56,17 +66,21 @@ fn named(error: &io::Error, protocol: &str, address: SocketAddr) -> io::Error {
 }
 
 /// A socket of the address's family; `[::]` takes IPv4 in as well, whatever the system's default.
-fn socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+fn socket(config: &Config, address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
     if let IpAddr::V6(ip) = address.ip() {
         socket.set_only_v6(!ip.is_unspecified())?;
     }
+    // Only where loops share the port on purpose: otherwise a second server would start without a word and take a
+    // half of the first one's peers.
+    #[cfg(unix)]
+    socket.set_reuse_port(config.workers > 1)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
 
 fn listener(config: &Config, address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = socket(address, Type::STREAM, Protocol::TCP)?;
+    let socket = socket(config, address, Type::STREAM, Protocol::TCP)?;
     // A restarted server must not wait for connections of the last one to leave TIME_WAIT.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
@@ -85,7 +99,7 @@ fn listener(config: &Config, address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 fn udp(config: &Config, address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = socket(address, Type::DGRAM, Protocol::UDP)?;
+    let socket = socket(config, address, Type::DGRAM, Protocol::UDP)?;
     size_buffers(&socket, config.udp_recv_buffer, config.udp_send_buffer)?;
     socket.bind(&address.into())?;
     Ok(UdpSocket::from_std(socket.into()))
@@ -102,6 +116,13 @@ fn size_buffers(socket: &Socket, receive: usize, send: usize) -> io::Result<()> 
     }
     socket.set_recv_buffer_size(receive)?;
     socket.set_send_buffer_size(send)
+}
+
+/// Whether a connection waits to be accepted; asks the kernel without taking it.
+pub fn someone_waits(listener: &TcpListener) -> bool {
+    let mut asked = [PollFd::new(listener, PollFlags::IN)];
+    // An error leaves the question open, and then somebody may.
+    event::poll(&mut asked, Some(&Timespec::default())).map_or(true, |waiting| waiting > 0)
 }
 
 /// A line that says which buffers were asked for and which the kernel granted, in bytes of payload.

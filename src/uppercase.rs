@@ -2,7 +2,10 @@
 //!
 //! ASCII is done in place and vectorises, because each byte's fate depends on that byte alone and the
 //! store is unconditional: the compiler turns the loop into one compare, mask and subtract per register.
+//! It is compiled once for each width of register, and the widest that the processor has is chosen at run time.
 //! Unicode pays the same price while its input is ASCII, and only otherwise writes to a second buffer.
+
+use multiversion::multiversion;
 
 /// Which letters are raised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -49,7 +52,7 @@ impl Carry {
 pub fn in_place(case: Case, text: &mut [u8]) -> bool {
     match case {
         Case::Ascii => {
-            text.make_ascii_uppercase();
+            ascii(text);
             true
         }
         Case::Unicode => ascii_part(text),
@@ -72,9 +75,16 @@ pub fn piece<'a>(case: Case, text: &'a mut [u8], carry: &mut Carry, grown: &'a m
     grown
 }
 
+/// Raises the ASCII letters in place.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
+fn ascii(text: &mut [u8]) {
+    text.make_ascii_uppercase();
+}
+
 /// Raises the ASCII letters in place and says whether there was nothing else.
 ///
 /// The letters are right whatever the answer: no byte of a longer character looks like an ASCII letter.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
 fn ascii_part(text: &mut [u8]) -> bool {
     let mut seen = 0;
     for byte in text {

@@ -1,0 +1,299 @@
+//! The command line: flags into plans. Pure: no I/O.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use shout::target::{Protocol, Target};
+use shout::units;
+
+use crate::engine::Demand;
+use crate::plan::{LONGEST_DATAGRAM, LONGEST_MESSAGE, MOST_LANES, Plan};
+use crate::schedule::Process;
+
+/// The fastest schedule: ten times what a processor can send, and slow enough for its times to be told apart.
+const HIGHEST_RATE: f64 = 100e6;
+
+/// The deepest window. A lane remembers each message in flight.
+const DEEPEST_WINDOW: u64 = 65_536;
+
+const DEFAULT_TCP_CONNECTIONS: usize = 16;
+const DEFAULT_DURATION: Duration = Duration::from_secs(10);
+const DEFAULT_UDP_TIMEOUT: Duration = Duration::from_secs(1);
+const DEFAULT_TCP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Without a target: 64 messages in flight on each transport, 5 s each, so that the whole job stays under 20 s.
+const OWN_SERVER_DURATION: Duration = Duration::from_secs(5);
+const OWN_SERVER_UDP_WINDOW: usize = 64;
+const OWN_SERVER_TCP_WINDOW: usize = 64 / DEFAULT_TCP_CONNECTIONS;
+
+/// Floods an upper-case echo service, verifies every reply, and reports latency histograms.
+#[derive(Debug, Parser)]
+#[command(name = "shout-load", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: Options,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// One run. This is also what happens without a command.
+    Run(Options),
+}
+
+/// The options of a run.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// udp://HOST:PORT, tcp://HOST:PORT, or echo://HOST:PORT for both at once. Without it, a server of our own is
+    /// started on the loopback interface and loaded over UDP and then over TCP.
+    pub target: Option<Target>,
+
+    /// Sockets or connections, for each transport [default: 1 UDP socket, 16 TCP connections]
+    #[arg(short, long, value_parser = connections, value_name = "N")]
+    pub connections: Option<usize>,
+
+    /// Messages a second in all, such as 50k or 200/ms: an open loop [default: a closed loop, as fast as replies come]
+    #[arg(short = 'R', long, visible_alias = "qps", value_parser = rate)]
+    pub rate: Option<f64>,
+
+    /// How an open loop spreads its messages over time
+    #[arg(long, value_enum, default_value_t = Process::Poisson, requires = "rate")]
+    pub arrivals: Process,
+
+    /// How long to send and measure [default: 10s; with -n, until that many are sent; without a target, 5s]
+    #[arg(short, long, short_alias = 'z', value_parser = positive_duration)]
+    pub duration: Option<Duration>,
+
+    /// How many messages to send, over all connections
+    #[arg(short = 'n', long, value_parser = positive_count, value_name = "N")]
+    pub requests: Option<u64>,
+
+    /// Messages in flight on each connection [default: 1; with -R, no bound; without a target, 64 in all]
+    #[arg(short, long, value_parser = window, value_name = "DEPTH")]
+    pub pipeline: Option<usize>,
+
+    /// Bytes a message
+    #[arg(short, long, value_parser = size, default_value = "64")]
+    pub size: usize,
+
+    /// Load before the measurement, answered and then forgotten
+    #[arg(short, long, value_parser = units::duration, default_value = "1s")]
+    pub warmup: Duration,
+
+    /// A datagram unanswered for this long is lost; a connection that owes for this long is given up [default: 1s udp,
+    /// 5s tcp]
+    #[arg(long, value_parser = positive_duration)]
+    pub timeout: Option<Duration>,
+
+    /// Repeats payloads and arrival times: up to 16 hexadecimal digits [default: random, and printed]
+    #[arg(long, value_parser = seed, value_name = "HEX")]
+    pub seed: Option<u64>,
+
+    /// Print the result as JSON, one line a run, instead of text
+    #[arg(long)]
+    pub json: bool,
+
+    /// Write the result to a file as well: .json, or .hgrm for the response times; may be repeated
+    #[arg(short, long, value_parser = output, value_name = "FILE")]
+    pub output: Vec<Output>,
+
+    /// No progress line
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// A file to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// Where.
+    pub path: PathBuf,
+    /// What.
+    pub format: Format,
+}
+
+/// What a file holds, by its extension.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// The whole run.
+    Json,
+    /// The distribution of the response times.
+    Hgrm,
+}
+
+/// A refusal that involves two flags, or a flag and the target.
+pub type Refusal = clap::Error;
+
+impl Cli {
+    /// What is to be run.
+    pub fn options(self) -> Options {
+        match self.command {
+            Some(Command::Run(options)) => options,
+            None => self.run,
+        }
+    }
+}
+
+impl Options {
+    /// The plan for `target`, which is the server of our own if `is_own`. `random_seed` is for those who gave none.
+    ///
+    /// Fails where the size does not suit the transport.
+    pub fn plan(&self, target: Target, is_own: bool, random_seed: u64) -> Result<Plan, String> {
+        let has_udp = target.protocol != Protocol::Tcp;
+        let has_tcp = target.protocol != Protocol::Udp;
+        let size = self.size;
+        if has_udp && size > LONGEST_DATAGRAM {
+            return Err(format!(
+                "invalid value '{size}' for '--size <SIZE>': a datagram holds at most {LONGEST_DATAGRAM} bytes"
+            ));
+        }
+        if has_tcp && size == 0 {
+            return Err("invalid value '0' for '--size <SIZE>': a message on a stream has at least 1 byte".into());
+        }
+        let own_window = if has_udp { OWN_SERVER_UDP_WINDOW } else { OWN_SERVER_TCP_WINDOW };
+        let demand = match self.rate {
+            Some(rate) => Demand::Open { rate, process: self.arrivals, window: self.pipeline },
+            None => Demand::Closed { window: self.pipeline.unwrap_or(if is_own { own_window } else { 1 }) },
+        };
+        let usual = if is_own { OWN_SERVER_DURATION } else { DEFAULT_DURATION };
+        Ok(Plan {
+            target,
+            udp_sockets: self.connections.unwrap_or(1),
+            tcp_connections: self.connections.unwrap_or(DEFAULT_TCP_CONNECTIONS),
+            demand,
+            duration: self.duration.or(self.requests.is_none().then_some(usual)),
+            messages: self.requests,
+            warmup: self.warmup,
+            size,
+            udp_timeout: self.timeout.unwrap_or(DEFAULT_UDP_TIMEOUT),
+            tcp_timeout: self.timeout.unwrap_or(DEFAULT_TCP_TIMEOUT),
+            seed: self.seed.unwrap_or(random_seed),
+        })
+    }
+}
+
+/// Reads the command line. `Err` carries the exit code of a program that is done.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Options, std::process::ExitCode> {
+    shout::arguments::parse::<Cli>(arguments).map(Cli::options)
+}
+
+/// Reads a rate such as `500`, `50k`, `50k/s` or `200/ms`, in messages a second.
+fn rate(text: &str) -> Result<f64, String> {
+    let hint = || format!("a rate looks like 500, 50k, 50k/s or 200/ms, and is at most {}m", HIGHEST_RATE / 1e6);
+    let (number, factor) = match text.split_once('/') {
+        None => (text, 1.0),
+        Some((number, "s")) => (number, 1.0),
+        Some((number, "ms")) => (number, 1e3),
+        Some(_) => return Err(hint()),
+    };
+    let rate = units::count(number).map_err(|_| hint())? as f64 * factor;
+    if rate > 0.0 && rate <= HIGHEST_RATE { Ok(rate) } else { Err(hint()) }
+}
+
+fn connections(text: &str) -> Result<usize, String> {
+    at_most(text, MOST_LANES as u64, "connections").map(|number| number as usize)
+}
+
+fn window(text: &str) -> Result<usize, String> {
+    at_most(text, DEEPEST_WINDOW, "messages in flight").map(|number| number as usize)
+}
+
+fn at_most(text: &str, most: u64, what: &str) -> Result<u64, String> {
+    let number = positive_count(text)?;
+    if number <= most { Ok(number) } else { Err(format!("at most {most} {what}")) }
+}
+
+fn positive_count(text: &str) -> Result<u64, String> {
+    match units::count(text)? {
+        0 => Err("at least 1".into()),
+        number => Ok(number),
+    }
+}
+
+fn positive_duration(text: &str) -> Result<Duration, String> {
+    match units::duration(text)? {
+        Duration::ZERO => Err("longer than nothing".into()),
+        duration => Ok(duration),
+    }
+}
+
+fn size(text: &str) -> Result<usize, String> {
+    let size = units::size(text)?;
+    if size <= LONGEST_MESSAGE { Ok(size) } else { Err(format!("at most {LONGEST_MESSAGE} bytes")) }
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    u64::from_str_radix(text, 16).map_err(|_| "a seed is 1 to 16 hexadecimal digits".into())
+}
+
+fn output(text: &str) -> Result<Output, String> {
+    let path = PathBuf::from(text);
+    let format = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("json") => Format::Json,
+        Some("hgrm") => Format::Hgrm,
+        _ => return Err("the extension says what to write: .json or .hgrm".into()),
+    };
+    Ok(Output { path, format })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(line: &str) -> Options {
+        Cli::try_parse_from(line.split_whitespace()).unwrap().options()
+    }
+
+    fn plan(line: &str) -> Plan {
+        let options = options(line);
+        let target = options.target.clone().unwrap();
+        options.plan(target, false, 7).unwrap()
+    }
+
+    #[test]
+    fn the_command_may_be_left_out() {
+        assert_eq!(plan("shout-load run udp://h -d 3s"), plan("shout-load udp://h -d 3s"));
+        assert_eq!(options("shout-load").target, None);
+    }
+
+    #[test]
+    fn without_a_rate_the_loop_is_closed_and_with_one_it_is_open() {
+        assert_eq!(plan("shout-load udp://h").demand, Demand::Closed { window: 1 });
+        assert_eq!(plan("shout-load udp://h -p64").demand, Demand::Closed { window: 64 });
+        let open = Demand::Open { rate: 50_000.0, process: Process::Poisson, window: None };
+        assert_eq!(plan("shout-load udp://h -R 50k/s").demand, open);
+        let even = Demand::Open { rate: 200_000.0, process: Process::Const, window: Some(2) };
+        assert_eq!(plan("shout-load udp://h -R 200/ms --arrivals const -p 2").demand, even);
+    }
+
+    #[test]
+    fn a_run_ends_by_time_or_by_number() {
+        assert_eq!(plan("shout-load udp://h").duration, Some(DEFAULT_DURATION));
+        assert_eq!(plan("shout-load udp://h -n 10k").duration, None);
+        let both = plan("shout-load udp://h -n 10k -d 2s");
+        assert_eq!((both.duration, both.messages), (Some(Duration::from_secs(2)), Some(10_000)));
+    }
+
+    #[test]
+    fn a_size_must_suit_the_transport() {
+        for (line, right) in [
+            ("shout-load udp://h -s 65507", true),
+            ("shout-load udp://h -s 65508", false),
+            ("shout-load echo://h -s 65508", false),
+            ("shout-load tcp://h -s 1MiB", true),
+            ("shout-load udp://h -s 0", true),
+            ("shout-load tcp://h -s 0", false),
+        ] {
+            let options = options(line);
+            assert_eq!(options.plan(options.target.clone().unwrap(), false, 0).is_ok(), right, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_printed_seed_is_taken_back() {
+        let seed = 0xFEDC_BA98_7654_3210;
+        assert_eq!(plan(&format!("shout-load udp://h --seed {seed:X}")).seed, seed);
+    }
+}

@@ -1,0 +1,315 @@
+//! The shell around the engine: one thread, one `mio::Poll`, all the sockets. Does I/O.
+//!
+//! ```text
+//! loop {
+//!     poll(until the engine wants to wake)
+//!     note what the kernel said
+//!     receive, up to a budget on each lane that may have something
+//!     look at the deadlines
+//!     send what is due, up to a budget
+//! }
+//! ```
+//!
+//! Readiness is edge-triggered: a lane is read until it has nothing left or owes nothing more, and one that was cut off
+//! by its budget stays in the queue, because no edge follows for what is already there.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use mio::{Events, Poll, Token};
+
+use crate::clock::{Clock, Nanos};
+use crate::engine::{Ending, Engine, LaneGroup, Stage, Transport};
+use crate::pace::Pacer;
+use crate::payload::Payload;
+use crate::plan::Plan;
+use crate::sockets::{AfterFlush, DatagramLane, Received, StreamLane, open_datagrams, open_streams};
+
+/// Reads from one lane before the others get a turn.
+const RECEIVE_BUDGET: usize = 64;
+
+/// Sends before answers are looked for again: at about a microsecond each, an answer waits no longer than that.
+const SEND_BUDGET: usize = 64;
+
+/// Room for the longest datagram and for a good stretch of a stream.
+const SCRATCH: usize = 256 << 10;
+
+/// How often the caller of [`Generator::run`] is asked whether to go on.
+const WATCH_INTERVAL: Nanos = 50_000_000;
+
+const TIMER: Token = Token(usize::MAX - 1);
+
+#[derive(Debug)]
+enum Socket {
+    Datagrams(DatagramLane),
+    Stream(StreamLane),
+    /// A connection that ended.
+    Gone,
+}
+
+/// What the caller wants of a running stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// Go on.
+    Continue,
+    /// Send nothing more, wait for what is under way, and end.
+    Stop,
+    /// End at once.
+    Abort,
+}
+
+/// A load generator with open sockets. Several stages can run on them one after the other.
+#[derive(Debug)]
+pub struct Generator {
+    poll: Poll,
+    events: Events,
+    clock: Clock,
+    pacer: Pacer,
+    engine: Engine,
+    sockets: Vec<Socket>,
+    /// Lanes that may have something to read.
+    readable: VecDeque<usize>,
+    is_queued: Vec<bool>,
+    /// Lanes whose peer has announced the end of its stream.
+    is_ending: Vec<bool>,
+    /// Lanes that were blocked and have room again; kept for its memory.
+    writable: Vec<usize>,
+    scratch: Vec<u8>,
+    connect_times: Histogram<u64>,
+    opened: usize,
+    broken_by: Option<io::Error>,
+}
+
+impl Generator {
+    /// Opens every socket of the plan.
+    pub fn open(plan: &Plan, address: SocketAddr) -> io::Result<Self> {
+        let mut poll = Poll::new()?;
+        let clock = Clock::start();
+        let mut sockets = Vec::new();
+        let mut groups = Vec::new();
+        let mut connect_times = crate::recorder::histogram();
+        let mut opened = 0;
+        for (transport, lanes, timeout) in plan.transports() {
+            let first = sockets.len();
+            match transport {
+                Transport::Udp => {
+                    let lanes = open_datagrams(&poll, address, lanes, plan.size, first)?;
+                    sockets.extend(lanes.into_iter().map(Socket::Datagrams));
+                }
+                Transport::Tcp => {
+                    let (lanes, times) = open_streams(&mut poll, address, lanes, plan.size, first)?;
+                    opened += lanes.len();
+                    connect_times = times;
+                    sockets.extend(lanes.into_iter().map(Socket::Stream));
+                }
+            }
+            groups.push(LaneGroup { transport, lanes, timeout });
+        }
+        Ok(Generator {
+            pacer: Pacer::new(poll.registry(), TIMER, clock)?,
+            poll,
+            events: Events::with_capacity(1024),
+            clock,
+            engine: Engine::new(Payload::new(plan.size, plan.seed), &groups),
+            readable: VecDeque::with_capacity(sockets.len()),
+            is_queued: vec![false; sockets.len()],
+            is_ending: vec![false; sockets.len()],
+            sockets,
+            writable: Vec::new(),
+            scratch: vec![0; SCRATCH],
+            connect_times,
+            opened,
+            broken_by: None,
+        })
+    }
+
+    /// The engine, with what the last stage measured.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// How long each TCP connection took to open.
+    pub fn connect_times(&self) -> &Histogram<u64> {
+        &self.connect_times
+    }
+
+    /// TCP connections opened.
+    pub fn opened(&self) -> usize {
+        self.opened
+    }
+
+    /// The first error that took a socket out of service.
+    pub fn broken_by(&self) -> Option<&io::Error> {
+        self.broken_by.as_ref()
+    }
+
+    /// Runs a stage to its end. `watch` is asked now and then whether to go on.
+    pub fn run(&mut self, stage: &Stage, watch: &mut dyn FnMut(&Engine, Nanos) -> Wish) -> io::Result<()> {
+        for socket in &mut self.sockets {
+            if let Socket::Datagrams(lane) = socket {
+                lane.clear();
+            }
+        }
+        let began = self.clock.now();
+        self.engine.begin(stage, began);
+        let mut watch_at = began;
+        loop {
+            self.turn()?;
+            if self.engine.is_idle() {
+                return Ok(());
+            }
+            let now = self.clock.now();
+            if !self.engine.has_live_lanes() {
+                self.engine.stop(now);
+            }
+            if now >= watch_at {
+                watch_at = now + WATCH_INTERVAL;
+                match watch(&self.engine, now - began) {
+                    Wish::Continue => {}
+                    Wish::Stop => self.engine.stop(now),
+                    Wish::Abort => self.engine.cut_off(now),
+                }
+            }
+        }
+    }
+
+    /// One pass of the loop.
+    fn turn(&mut self) -> io::Result<()> {
+        let timeout = if self.readable.is_empty() {
+            let wake = self.engine.wake_at();
+            self.pacer.timeout(self.clock.now(), wake)?
+        } else {
+            Some(Duration::ZERO)
+        };
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
+            outcome => outcome?,
+        }
+        self.note_events();
+        // One round over the queue as it stands: what its budget cuts off goes to the back, for the next turn.
+        for _ in 0..self.readable.len() {
+            if let Some(lane) = self.readable.pop_front() {
+                self.is_queued[lane] = false;
+                self.receive(lane);
+            }
+        }
+        self.engine.tick(self.clock.now());
+        while let Some(lane) = self.engine.take_doomed() {
+            self.sockets[lane] = Socket::Gone;
+        }
+        for _ in 0..SEND_BUDGET {
+            let now = self.clock.now();
+            let Some(lane) = self.engine.next_sender(now) else { break };
+            self.send(lane, now);
+        }
+        Ok(())
+    }
+
+    fn note_events(&mut self) {
+        for event in &self.events {
+            let lane = event.token().0;
+            if lane >= self.sockets.len() {
+                continue; // The timer: waking up was all.
+            }
+            self.is_ending[lane] |= event.is_read_closed() || event.is_error();
+            if (event.is_readable() || self.is_ending[lane]) && !self.is_queued[lane] {
+                self.is_queued[lane] = true;
+                self.readable.push_back(lane);
+            }
+            let has_waiting = match &self.sockets[lane] {
+                Socket::Datagrams(lane) => lane.has_waiting(),
+                Socket::Stream(lane) => lane.has_waiting(),
+                Socket::Gone => false,
+            };
+            if event.is_writable() && has_waiting {
+                self.writable.push(lane);
+            }
+        }
+        while let Some(lane) = self.writable.pop() {
+            self.flush(lane, false);
+        }
+    }
+
+    /// Composes what is due on a lane and sends it.
+    fn send(&mut self, lane: usize, now: Nanos) {
+        match &mut self.sockets[lane] {
+            Socket::Datagrams(socket) => {
+                let composed = self.engine.compose(lane, now, DatagramLane::BATCH, socket.outbox());
+                socket.added(composed);
+            }
+            Socket::Stream(socket) => {
+                let most = (StreamLane::BATCH_BYTES / self.engine.message_size()).max(1);
+                self.engine.compose(lane, now, most, socket.outbox());
+            }
+            Socket::Gone => return,
+        }
+        self.flush(lane, true);
+    }
+
+    /// Sends what waits on a lane. `is_new`: the lane was not known to be blocked.
+    fn flush(&mut self, lane: usize, is_new: bool) {
+        let issued_at = self.clock.now();
+        let flush = match &mut self.sockets[lane] {
+            Socket::Datagrams(socket) => socket.flush(),
+            Socket::Stream(socket) => socket.flush(),
+            Socket::Gone => return,
+        };
+        self.engine.sent(lane, flush.issued, issued_at);
+        self.engine.refused(lane, flush.refused);
+        match flush.next {
+            AfterFlush::Continue if is_new => {}
+            AfterFlush::Continue => self.engine.unblocked(lane),
+            AfterFlush::Wait if is_new => self.engine.blocked(lane),
+            AfterFlush::Wait => {}
+            AfterFlush::Broken(error) => {
+                self.broken_by.get_or_insert(error);
+                self.end(lane, Ending::Reset);
+            }
+        }
+    }
+
+    fn receive(&mut self, lane: usize) {
+        for _ in 0..RECEIVE_BUDGET {
+            let received = match &mut self.sockets[lane] {
+                Socket::Datagrams(socket) => socket.receive(&mut self.scratch),
+                Socket::Stream(socket) => socket.receive(&mut self.scratch),
+                Socket::Gone => return,
+            };
+            let now = self.clock.now();
+            match received {
+                Received::Bytes(length) => {
+                    let bytes = &self.scratch[..length];
+                    // Whatever arrives later is an edge of its own, so a call that would find nothing can be saved.
+                    let is_drained = match &self.sockets[lane] {
+                        Socket::Datagrams(_) => {
+                            self.engine.datagram(lane, bytes, now);
+                            self.engine.in_flight(lane) == 0
+                        }
+                        Socket::Stream(_) | Socket::Gone => {
+                            self.engine.stream(lane, bytes, now);
+                            // An end that has been announced already makes no second edge: read on until it comes.
+                            length < SCRATCH && !self.is_ending[lane]
+                        }
+                    };
+                    if is_drained {
+                        return;
+                    }
+                }
+                Received::Refused => self.engine.refused(lane, 1),
+                Received::Nothing => return,
+                Received::End => return self.end(lane, Ending::Closed),
+                Received::Broken => return self.end(lane, Ending::Reset),
+            }
+        }
+        self.is_queued[lane] = true;
+        self.readable.push_back(lane);
+    }
+
+    fn end(&mut self, lane: usize, ending: Ending) {
+        self.engine.stream_ended(lane, ending);
+        self.sockets[lane] = Socket::Gone;
+    }
+}

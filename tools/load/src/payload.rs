@@ -1,0 +1,317 @@
+//! What a message says, what its answer must say, and what is wrong with an answer. Pure: no I/O.
+//!
+//! A message of [`NUMBERED_MINIMUM`] bytes or more opens with a header of 16 hexadecimal digits, `0`–`9` and `A`–`F`,
+//! which upper-casing leaves alone: so an answer still says which message it answers. The rest is a window into a
+//! template that holds every byte value and some text whose Unicode upper case has another length (`ß`, `ﬁ`, `ŉ`),
+//! so that a server which upper-cases characters instead of bytes is found out. Where the window starts depends on the
+//! header, so that an answer glued together from two messages is found out too.
+//!
+//! A shorter message is a window and nothing else: it can be verified, but not told from its neighbours.
+
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
+
+/// The length of the header: a `u64` in hexadecimal.
+pub const HEADER: usize = 16;
+
+/// The shortest message with a header: shorter than that, the body would be too short to tell two windows apart.
+pub const NUMBERED_MINIMUM: usize = HEADER + 8;
+
+/// The template repeats after this many bytes. It is prime, so that a changed digit of the header, which moves the
+/// number by `k · 16^i` with `k < 16`, always moves the window.
+const PERIOD: usize = 521;
+
+/// The distance between the windows of two consecutive messages, and of two neighbouring lanes. Coprime to [`PERIOD`]
+/// and to each other.
+const SEQUENCE_STRIDE: u64 = 193;
+const LANE_STRIDE: u64 = 71;
+
+/// Text whose Unicode upper case differs from its ASCII upper case, most of it in length.
+const WORDS: [&str; 8] =
+    ["straße", "ÿes", "ﬁsh", "ŉever", "ǆez", "ıIiİ", "ΐota", "the quick brown fox jumps over lazy dogs"];
+
+const SEQUENCE_BITS: u32 = 48;
+const LARGEST_SEQUENCE: u64 = (1 << SEQUENCE_BITS) - 1;
+
+/// Which message this is: the lane (one socket) it left by, and its place in that lane's sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// The index of the socket.
+    pub lane: u16,
+    /// Counts from 0 on each lane; below 2^48.
+    pub sequence: u64,
+}
+
+impl Identity {
+    fn number(self) -> u64 {
+        debug_assert!(self.sequence <= LARGEST_SEQUENCE, "2^48 messages on one lane take years");
+        (u64::from(self.lane) << SEQUENCE_BITS) | self.sequence
+    }
+
+    fn of_number(number: u64) -> Self {
+        Identity { lane: (number >> SEQUENCE_BITS) as u16, sequence: number & LARGEST_SEQUENCE }
+    }
+
+    fn header(self) -> [u8; HEADER] {
+        const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+        let number = self.number();
+        std::array::from_fn(|place| DIGITS[(number >> (60 - 4 * place)) as usize & 0xF])
+    }
+
+    /// Where the body's window starts in the template.
+    fn phase(self) -> usize {
+        ((self.sequence * SEQUENCE_STRIDE + u64::from(self.lane) * LANE_STRIDE) % PERIOD as u64) as usize
+    }
+}
+
+/// What an answer turned out to be, compared with the expected one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comparison {
+    /// Every byte as it must be.
+    Intact,
+    /// The right bytes, but not all of them.
+    Truncated,
+    /// Wrong bytes, or more bytes than were sent.
+    Corrupt {
+        /// Whether most of the body is right, so that the header may be trusted to name the message.
+        recognisable: bool,
+    },
+}
+
+/// Builds messages and verifies answers. Everything follows from the size and the seed.
+#[derive(Debug)]
+pub struct Payload {
+    size: usize,
+    /// `PERIOD + size` bytes as they are sent, so that every window is one slice.
+    template: Vec<u8>,
+    /// The same in upper case.
+    expected: Vec<u8>,
+}
+
+impl Payload {
+    /// Messages of `size` bytes each.
+    pub fn new(size: usize, seed: u64) -> Self {
+        let period = template_period(seed);
+        let template: Vec<u8> = period.iter().copied().cycle().take(PERIOD + size).collect();
+        let expected = template.iter().copied().map(upper).collect();
+        Payload { size, template, expected }
+    }
+
+    /// The length of this message, in bytes; of its answer as well.
+    pub fn length(&self, _of: Identity) -> usize {
+        self.size
+    }
+
+    /// The length of the longest message, in bytes.
+    pub fn longest(&self) -> usize {
+        self.size
+    }
+
+    /// Whether messages carry their number. Without it only one may be in flight on a socket that can lose any.
+    pub fn is_numbered(&self) -> bool {
+        self.size >= NUMBERED_MINIMUM
+    }
+
+    /// Appends the message to `out`.
+    pub fn append(&self, message: Identity, out: &mut Vec<u8>) {
+        let mut body = self.length(message);
+        if self.is_numbered() {
+            out.extend_from_slice(&message.header());
+            body -= HEADER;
+        }
+        let phase = message.phase();
+        out.extend_from_slice(&self.template[phase..phase + body]);
+    }
+
+    /// Whom the header of an answer names; `None` where there is no readable header.
+    pub fn read_header(&self, answer: &[u8]) -> Option<Identity> {
+        let header = answer.first_chunk::<HEADER>().filter(|_| self.is_numbered())?;
+        let mut number = 0;
+        for &digit in header {
+            let value = match digit {
+                b'0'..=b'9' => digit - b'0',
+                b'A'..=b'F' => digit - b'A' + 10,
+                _ => return None,
+            };
+            number = number << 4 | u64::from(value);
+        }
+        Some(Identity::of_number(number))
+    }
+
+    /// Compares a whole answer with the one that `message` must get.
+    pub fn compare(&self, message: Identity, answer: &[u8]) -> Comparison {
+        let length = self.length(message);
+        let comparable = answer.len().min(length);
+        if !self.matches(message, 0, &answer[..comparable]) || answer.len() > length {
+            return Comparison::Corrupt { recognisable: self.is_recognisable(message, &answer[..comparable]) };
+        }
+        if answer.len() < length { Comparison::Truncated } else { Comparison::Intact }
+    }
+
+    /// Whether `piece`, found `offset` bytes into the answer to `message`, is as it must be. The piece must end within
+    /// the answer.
+    pub fn matches(&self, message: Identity, offset: usize, piece: &[u8]) -> bool {
+        let (header, body) = self.split(offset, piece);
+        (header.is_empty() || message.header()[offset..offset + header.len()] == *header)
+            && self.expected_body(message, offset + header.len(), body.len()) == body
+    }
+
+    /// Whether the header is right and at least half of the body.
+    ///
+    /// A wrong digit in the header moves the expected window, which leaves next to nothing of the body right; a server
+    /// that gets some bytes wrong leaves most of it right.
+    fn is_recognisable(&self, message: Identity, answer: &[u8]) -> bool {
+        let (header, body) = self.split(0, answer);
+        let expected = self.expected_body(message, header.len(), body.len());
+        let right = expected.iter().zip(body).filter(|(expected, actual)| expected == actual).count();
+        message.header().starts_with(header) && 2 * right >= body.len()
+    }
+
+    /// Cuts a piece that starts `offset` bytes into an answer where the header ends.
+    fn split<'a>(&self, offset: usize, piece: &'a [u8]) -> (&'a [u8], &'a [u8]) {
+        let header_left = if self.is_numbered() { HEADER.saturating_sub(offset) } else { 0 };
+        piece.split_at(header_left.min(piece.len()))
+    }
+
+    /// The expected body from `offset`, which counts from the start of the message and lies behind the header.
+    fn expected_body(&self, message: Identity, offset: usize, length: usize) -> &[u8] {
+        let header = if self.is_numbered() { HEADER } else { 0 };
+        // An answer that ends within its header has no body, and `offset` then lies before it.
+        let start = message.phase() + offset.saturating_sub(header);
+        &self.expected[start..start + length]
+    }
+}
+
+/// The contract of the service, in our own words: `a` to `z` become `A` to `Z`, every other byte stays.
+///
+/// Written out here, and not borrowed from the server, because code that is measured must not grade itself.
+pub fn upper(byte: u8) -> u8 {
+    match byte {
+        b'a'..=b'z' => byte - (b'a' - b'A'),
+        other => other,
+    }
+}
+
+/// One period of the template: all byte values and all words, shuffled, filled up with lower-case letters.
+fn template_period(seed: u64) -> Vec<u8> {
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let mut pieces: Vec<Vec<u8>> = (0..=u8::MAX).map(|byte| vec![byte]).collect();
+    pieces.extend(WORDS.iter().map(|word| word.as_bytes().to_vec()));
+    let used: usize = pieces.iter().map(Vec::len).sum();
+    pieces.extend((used..PERIOD).map(|_| vec![b'a' + below(&mut random, 26) as u8]));
+    // Fisher and Yates, from the end.
+    for last in (1..pieces.len()).rev() {
+        pieces.swap(last, below(&mut random, last as u64 + 1) as usize);
+    }
+    pieces.concat()
+}
+
+/// A number below `bound`, which is small enough for the bias of a remainder not to matter here.
+fn below(random: &mut Xoshiro256PlusPlus, bound: u64) -> u64 {
+    random.next_u64() % bound
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashSet;
+
+    fn message(payload: &Payload, identity: Identity) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        payload.append(identity, &mut bytes);
+        bytes
+    }
+
+    /// An independent server: std's own upper-casing.
+    fn answer(payload: &Payload, identity: Identity) -> Vec<u8> {
+        message(payload, identity).to_ascii_uppercase()
+    }
+
+    fn identities() -> impl Strategy<Value = Identity> {
+        (any::<u16>(), 0..=LARGEST_SEQUENCE).prop_map(|(lane, sequence)| Identity { lane, sequence })
+    }
+
+    proptest! {
+        #[test]
+        fn a_right_answer_is_intact_and_names_its_message(id in identities(), size in 0usize..3000, seed: u64) {
+            let payload = Payload::new(size, seed);
+            let answer = answer(&payload, id);
+            prop_assert_eq!(answer.len(), size);
+            prop_assert_eq!(payload.compare(id, &answer), Comparison::Intact);
+            prop_assert_eq!(payload.read_header(&answer), payload.is_numbered().then_some(id));
+        }
+
+        #[test]
+        fn every_changed_byte_is_noticed(
+            id in identities(), size in 1usize..300, seed: u64, at: prop::sample::Index, change in 1u8..
+        ) {
+            let payload = Payload::new(size, seed);
+            let mut answer = answer(&payload, id);
+            answer[at.index(size)] ^= change;
+            prop_assert_ne!(payload.compare(id, &answer), Comparison::Intact);
+            // And it does not pass as the answer to whomever the header names now.
+            if let Some(named) = payload.read_header(&answer) {
+                prop_assert_ne!(payload.compare(named, &answer), Comparison::Intact);
+            }
+        }
+
+        #[test]
+        fn a_shorter_answer_is_truncated_and_a_longer_one_corrupt(id in identities(), size in 1usize..300, cut: prop::sample::Index) {
+            let payload = Payload::new(size, 1);
+            let mut answer = answer(&payload, id);
+            prop_assert_eq!(payload.compare(id, &answer[..cut.index(size)]), Comparison::Truncated);
+            answer.push(b'X');
+            prop_assert_eq!(payload.compare(id, &answer), Comparison::Corrupt { recognisable: true });
+        }
+
+        #[test]
+        fn pieces_match_wherever_an_answer_is_cut(id in identities(), size in 1usize..300, cut: prop::sample::Index) {
+            let payload = Payload::new(size, 1);
+            let answer = answer(&payload, id);
+            let cut = cut.index(size + 1);
+            prop_assert!(payload.matches(id, 0, &answer[..cut]));
+            prop_assert!(payload.matches(id, cut, &answer[cut..]));
+        }
+
+        #[test]
+        fn the_windows_of_a_template_differ_from_one_another(seed: u64) {
+            let payload = Payload::new(NUMBERED_MINIMUM, seed);
+            let windows: HashSet<&[u8]> = payload.expected.windows(NUMBERED_MINIMUM - HEADER).take(PERIOD).collect();
+            prop_assert_eq!(windows.len(), PERIOD);
+        }
+    }
+
+    #[test]
+    fn a_period_holds_every_byte_value_and_every_word_intact() {
+        let payload = Payload::new(2 * PERIOD, 7);
+        let values: HashSet<u8> = payload.template.iter().copied().collect();
+        assert_eq!(values.len(), 256);
+        for word in WORDS {
+            assert!(payload.template.windows(word.len()).any(|window| window == word.as_bytes()), "{word}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_upper_cases_unicode_or_nothing_is_noticed() {
+        let payload = Payload::new(600, 7);
+        let id = Identity { lane: 3, sequence: 99 };
+        let sent = message(&payload, id);
+        assert_eq!(
+            payload.compare(id, &sent),
+            Comparison::Corrupt { recognisable: true },
+            "an echo without upper-casing"
+        );
+        let unicode = String::from_utf8_lossy(&sent).to_uppercase();
+        assert_ne!(payload.compare(id, unicode.as_bytes()), Comparison::Intact);
+    }
+
+    #[test]
+    fn a_message_glued_together_from_two_is_noticed() {
+        let payload = Payload::new(64, 7);
+        let mut glued = answer(&payload, Identity { lane: 0, sequence: 5 });
+        glued[HEADER..].copy_from_slice(&answer(&payload, Identity { lane: 0, sequence: 6 })[HEADER..]);
+        let named = payload.read_header(&glued).unwrap();
+        assert_eq!(payload.compare(named, &glued), Comparison::Corrupt { recognisable: false });
+    }
+}

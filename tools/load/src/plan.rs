@@ -1,0 +1,113 @@
+//! What a run is to do, checked and complete. Pure: no I/O.
+
+use std::time::Duration;
+
+use shout::target::{Protocol, Target};
+
+use crate::clock::Nanos;
+use crate::engine::{Demand, Stage, Transport};
+use crate::payload::NUMBERED_MINIMUM;
+use crate::schedule::Process;
+
+/// The longest payload of a UDP datagram over IPv4: 65,535 less 20 bytes of IP header and 8 of UDP header.
+pub const LONGEST_DATAGRAM: usize = 65_507;
+
+/// The longest message on a stream: it, its template and its answer are held in memory.
+pub const LONGEST_MESSAGE: usize = 16 << 20;
+
+/// Lanes of one transport. Two transports together stay within the 16 bits that a header has for the lane.
+pub const MOST_LANES: usize = 32_000;
+
+/// One run, with every setting decided.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// Whom to load.
+    pub target: Target,
+    /// UDP sockets, if the target has UDP.
+    pub udp_sockets: usize,
+    /// TCP connections, if the target has TCP.
+    pub tcp_connections: usize,
+    /// What asks for messages.
+    pub demand: Demand,
+    /// How long to send and measure; `None`: until `messages` have been sent.
+    pub duration: Option<Duration>,
+    /// How many messages to send, at most.
+    pub messages: Option<u64>,
+    /// How long to send before measuring; what is sent then is answered before the measurement starts, and not counted.
+    pub warmup: Duration,
+    /// Bytes a message.
+    pub size: usize,
+    /// A UDP answer that takes longer is lost.
+    pub udp_timeout: Duration,
+    /// A TCP connection that owes an answer for longer is given up.
+    pub tcp_timeout: Duration,
+    /// Repeats payloads and arrival times.
+    pub seed: u64,
+}
+
+impl Plan {
+    /// The transports of the target, in the order of their lanes, each with its number of lanes and its timeout.
+    pub fn transports(&self) -> Vec<(Transport, usize, Nanos)> {
+        let udp = (Transport::Udp, self.udp_sockets, nanos(self.udp_timeout));
+        let tcp = (Transport::Tcp, self.tcp_connections, nanos(self.tcp_timeout));
+        match self.target.protocol {
+            Protocol::Udp => vec![udp],
+            Protocol::Tcp => vec![tcp],
+            Protocol::Both => vec![udp, tcp],
+        }
+    }
+
+    /// The load before the measurement; `None` if there is to be none.
+    pub fn warmup_stage(&self) -> Option<Stage> {
+        // The seed differs, so that the measurement does not repeat what the warm-up has just played.
+        (self.warmup > Duration::ZERO).then(|| Stage {
+            demand: self.demand,
+            duration: Some(nanos(self.warmup)),
+            messages: None,
+            seed: !self.seed,
+        })
+    }
+
+    /// The load that is measured.
+    pub fn measured_stage(&self) -> Stage {
+        Stage { demand: self.demand, duration: self.duration.map(nanos), messages: self.messages, seed: self.seed }
+    }
+
+    /// Whether messages are too short to carry their number.
+    pub fn is_short(&self) -> bool {
+        self.size < NUMBERED_MINIMUM
+    }
+
+    /// `closed loop · 16 in flight` or `open loop · poisson · 50,000 msg/s`, in parts.
+    pub fn model(&self) -> Model {
+        match self.demand {
+            Demand::Closed { window } => {
+                Model { name: "closed", rate: None, arrivals: None, window: Some(window as u64) }
+            }
+            Demand::Open { rate, process, window } => Model {
+                name: "open",
+                rate: Some(rate),
+                arrivals: Some(process),
+                window: window.map(|window| window as u64),
+            },
+        }
+    }
+}
+
+/// The demand in the words of a report.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Model {
+    /// `open` or `closed`.
+    pub name: &'static str,
+    /// Messages a second that are asked for.
+    pub rate: Option<f64>,
+    /// How they are spread.
+    pub arrivals: Option<Process>,
+    /// The bound on messages in flight on each lane.
+    pub window: Option<u64>,
+}
+
+/// A span as the engine counts it.
+pub fn nanos(duration: Duration) -> Nanos {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

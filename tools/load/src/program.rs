@@ -1,0 +1,262 @@
+//! The program: command line, runs, output, exit code. Does I/O.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use shout::target::{Protocol, Target};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::cli::{self, Format, Options, Output};
+use crate::clock::SECOND;
+use crate::generator::Wish;
+use crate::host;
+use crate::own_server::{self, OwnServer};
+use crate::plan::{Plan, nanos};
+use crate::report::document::Document;
+use crate::report::{hgrm, screen};
+use crate::run::{Context, Part, Progress, exit, measure};
+
+/// A process ended by a signal says so with this much more than the signal's number.
+const SIGNALLED: usize = 128;
+
+/// Runs `shout-load` with these arguments, the program's name first.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    if arguments.get(1).is_some_and(|first| first == own_server::ARGUMENT) {
+        return own_server::serve(arguments.drain(2..));
+    }
+    let command: Vec<String> = arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let options = match cli::parse(arguments) {
+        Ok(options) => options,
+        Err(code) => return code,
+    };
+    match Job::new(options, command) {
+        Ok(mut job) => job.run(),
+        Err(Refused::Arguments(line)) => complain(&line, 2),
+        Err(Refused::System(line)) => complain(&line, exit::FAILED),
+    }
+}
+
+fn complain(line: &str, code: u8) -> ExitCode {
+    // Without a reader on stderr the exit code still tells.
+    let _ = writeln!(io::stderr(), "shout-load: {line}");
+    ExitCode::from(code)
+}
+
+enum Refused {
+    Arguments(String),
+    System(String),
+}
+
+/// The runs of one invocation: one for a target, two for a server of our own.
+struct Job {
+    options: Options,
+    plans: Vec<Plan>,
+    context: Context,
+    signals: Signals,
+    /// Kept for its `Drop`: the server lives as long as the job.
+    _own_server: Option<OwnServer>,
+}
+
+impl Job {
+    fn new(options: Options, command: Vec<String>) -> Result<Self, Refused> {
+        let system = |what: &'static str| move |error: io::Error| Refused::System(format!("{what}: {error}"));
+        let seed = random_seed();
+        let mut context = Context { command, ..Context::default() };
+        if let Some(target) = options.target.clone() {
+            let plans = vec![options.plan(target, false, seed).map_err(Refused::Arguments)?];
+            let signals = Signals::watch().map_err(system("cannot watch for signals"))?;
+            host::raise_open_file_limit();
+            return Ok(Job { options, plans, context, signals, _own_server: None });
+        }
+        let plans = [Protocol::Udp, Protocol::Tcp].map(|protocol| {
+            let target = Target { protocol, host: "127.0.0.1".into(), port: 0 };
+            options.plan(target, true, seed).map_err(Refused::Arguments)
+        });
+        let mut plans: Vec<Plan> = plans.into_iter().collect::<Result<_, _>>()?;
+        let signals = Signals::watch().map_err(system("cannot watch for signals"))?;
+        host::raise_open_file_limit();
+        // The server gets the first processor and we the last, so that neither is measured waiting for the other.
+        let processors = host::processors();
+        let apart = match processors[..] {
+            [first, .., last] => Some((first, last)),
+            [] | [_] => None,
+        };
+        let server = OwnServer::start(apart.map(|(first, _)| first)).map_err(system("cannot start a server"))?;
+        context.server = Some(server.pid());
+        context.pinned_to = apart.map(|(_, last)| last).filter(|&last| host::pin(None, last));
+        for plan in &mut plans {
+            plan.target.port = server.address().port();
+        }
+        Ok(Job { options, plans, context, signals, _own_server: Some(server) })
+    }
+
+    fn run(&mut self) -> ExitCode {
+        let mut worst = exit::DONE;
+        for index in 0..self.plans.len() {
+            let plan = &self.plans[index];
+            let mut line = ProgressLine::new(plan, self.options.quiet);
+            let signals = &self.signals;
+            let outcome = measure(plan, &self.context, &mut |progress| {
+                line.show(progress);
+                signals.wish()
+            });
+            line.clear();
+            let document = match outcome {
+                Ok(document) => document,
+                Err(failure) => return complain(&failure.to_string(), exit::FAILED),
+            };
+            worst = worst.max(document.exit);
+            if let Err(error) = self.deliver(&document, index) {
+                return error;
+            }
+            if let Some(signal) = self.signals.received() {
+                return ExitCode::from((SIGNALLED + signal) as u8);
+            }
+        }
+        ExitCode::from(worst)
+    }
+
+    /// Prints and writes a result. `Err` is the exit code of a program that need not or cannot go on.
+    fn deliver(&self, document: &Document, index: usize) -> Result<(), ExitCode> {
+        let json = serde_json::to_string(document).expect("a document has string keys and finite numbers");
+        let text = if self.options.json { format!("{json}\n") } else { self.screen(document, index) };
+        for Output { path, format } in &self.options.output {
+            let path = self.path_of(path, index);
+            let contents = match format {
+                Format::Json => format!("{json}\n"),
+                Format::Hgrm => {
+                    hgrm::text(&document.latency.response.histogram().expect("it was encoded a moment ago"))
+                }
+            };
+            let written = fs::write(&path, contents);
+            written.map_err(|error| complain(&format!("cannot write {}: {error}", path.display()), exit::FAILED))?;
+        }
+        let mut stdout = io::stdout().lock();
+        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+            // Whoever closed the pipe has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(ExitCode::from(document.exit)),
+            Err(error) => Err(complain(&format!("cannot write the result: {error}"), exit::FAILED)),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn screen(&self, document: &Document, index: usize) -> String {
+        let mut text = screen::text(document);
+        let files: Vec<String> =
+            self.options.output.iter().map(|output| self.path_of(&output.path, index).display().to_string()).collect();
+        if !files.is_empty() {
+            text += &format!("  wrote {}\n", files.join("  "));
+        }
+        text + if index + 1 < self.plans.len() { "\n\n" } else { "" }
+    }
+
+    /// With several runs each has files of its own: `run.json` becomes `run-udp.json` and `run-tcp.json`.
+    fn path_of(&self, path: &Path, index: usize) -> PathBuf {
+        if self.plans.len() == 1 {
+            return path.to_owned();
+        }
+        let mut name = path.file_stem().unwrap_or_default().to_owned();
+        name.push("-");
+        name.push(self.plans[index].target.protocol.scheme());
+        if let Some(extension) = path.extension() {
+            name.push(".");
+            name.push(extension);
+        }
+        path.with_file_name(name)
+    }
+}
+
+/// A seed that no two runs share. The hasher's keys are the operating system's randomness, as std has it.
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish()
+}
+
+/// SIGINT and SIGTERM: the first stops the run, which then reports; the second ends it at once.
+struct Signals {
+    /// The signal that came, and how often.
+    received: Arc<AtomicUsize>,
+    times: Arc<AtomicUsize>,
+}
+
+impl Signals {
+    fn watch() -> io::Result<Self> {
+        let signals = Signals { received: Arc::default(), times: Arc::default() };
+        let mut delivered = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+        let (received, times) = (Arc::clone(&signals.received), Arc::clone(&signals.times));
+        std::thread::Builder::new().name("signals".into()).spawn(move || {
+            for signal in delivered.forever() {
+                received.store(signal as usize, Ordering::Relaxed);
+                times.fetch_add(1, Ordering::Relaxed);
+            }
+        })?;
+        Ok(signals)
+    }
+
+    fn wish(&self) -> Wish {
+        match self.times.load(Ordering::Relaxed) {
+            0 => Wish::Continue,
+            1 => Wish::Stop,
+            _ => Wish::Abort,
+        }
+    }
+
+    fn received(&self) -> Option<usize> {
+        Some(self.received.load(Ordering::Relaxed)).filter(|&signal| signal > 0)
+    }
+}
+
+/// One line on a terminal's stderr, redrawn in place. Nothing anywhere else.
+struct ProgressLine {
+    is_shown: bool,
+    name: String,
+    whole: Option<u64>,
+    drawn_at: u64,
+}
+
+impl ProgressLine {
+    /// Redrawn five times a second.
+    const INTERVAL: u64 = SECOND / 5;
+
+    fn new(plan: &Plan, quiet: bool) -> Self {
+        ProgressLine {
+            is_shown: !quiet && io::stderr().is_terminal(),
+            name: plan.target.to_string(),
+            whole: plan.duration.map(nanos),
+            drawn_at: 0,
+        }
+    }
+
+    fn show(&mut self, progress: &Progress) {
+        let is_due = progress.elapsed < self.drawn_at || progress.elapsed - self.drawn_at >= Self::INTERVAL;
+        if !self.is_shown || !is_due {
+            return;
+        }
+        self.drawn_at = progress.elapsed;
+        let Progress { part, elapsed, totals } = *progress;
+        let seconds = elapsed as f64 / SECOND as f64;
+        let part = match (part, self.whole) {
+            (Part::WarmUp, _) => "warming up".into(),
+            (Part::Measurement, Some(whole)) => format!("{seconds:.0} of {:.0} s", whole as f64 / SECOND as f64),
+            (Part::Measurement, None) => format!("{seconds:.0} s"),
+        };
+        let rate = if elapsed > 0 { totals.replied as f64 / seconds } else { 0.0 };
+        let mut line = format!("\r\x1b[K{}  {part}  {rate:.0} replies/s  lost {}", self.name, totals.lost);
+        if totals.wrong_answers > 0 {
+            line += &format!("  WRONG {}", totals.wrong_answers);
+        }
+        let _ = io::stderr().write_all(line.as_bytes());
+    }
+
+    fn clear(&self) {
+        if self.is_shown {
+            let _ = io::stderr().write_all(b"\r\x1b[K");
+        }
+    }
+}

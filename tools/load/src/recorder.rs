@@ -1,0 +1,191 @@
+//! What a stage measured on one transport: counters and histograms. Pure: no I/O, no clock.
+//!
+//! Constant memory whatever the length of the run, constant time per message, no allocation after the start.
+
+use hdrhistogram::Histogram;
+
+use crate::clock::{Nanos, SECOND};
+use crate::ledger::Flight;
+
+/// Latencies above this are recorded as this, and counted in [`Counts::clamped`].
+pub const LONGEST: Nanos = 60 * SECOND;
+
+/// Three significant digits: a bucket is at most 0.1 % wide. With [`LONGEST`] it takes about 220 KiB a histogram.
+const DIGITS: u8 = 3;
+
+/// An empty histogram from 1 ns to 60 s.
+pub fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LONGEST, DIGITS).expect("the bounds are constants in their allowed range")
+}
+
+/// What happened to messages and answers, each thing counted apart.
+///
+/// Every message sent ends in exactly one way, and every datagram received is exactly one thing; see
+/// [`Counts::is_balanced`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages that the schedule, or in a closed loop the window, wanted sent by the end of the stage.
+    pub scheduled: u64,
+    /// Messages that the kernel took, on a stream at least in part.
+    pub sent: u64,
+    /// Times that a socket had no room for a message.
+    pub send_blocked: u64,
+    /// Messages answered in time with exactly the right bytes.
+    pub replied: u64,
+    /// Messages answered in time with wrong bytes: each is also `corrupt` or `truncated`.
+    pub wrong: u64,
+    /// Messages without an answer in time.
+    pub lost: u64,
+    /// Messages that are still under way, because the stage was cut off.
+    pub in_flight_at_end: u64,
+    /// First answers to messages that had been given up.
+    pub late: u64,
+    /// Further answers to a message that had one.
+    pub duplicated: u64,
+    /// First answers that came after the answer to a younger message of the same socket.
+    pub reordered: u64,
+    /// The largest distance of a reordered answer from the youngest one before it, in messages.
+    pub reorder_extent_max: u64,
+    /// Answers with wrong bytes or surplus bytes.
+    pub corrupt: u64,
+    /// Answers with the right bytes but too few of them.
+    pub truncated: u64,
+    /// Right answers that this socket never asked for, and bytes on a stream that owes none.
+    pub stray: u64,
+    /// Payload bytes sent.
+    pub bytes_sent: u64,
+    /// Payload bytes received.
+    pub bytes_received: u64,
+    /// Latencies above [`LONGEST`], recorded as that.
+    pub clamped: u64,
+}
+
+impl Counts {
+    /// Whether every message sent has exactly one end.
+    pub fn is_balanced(&self) -> bool {
+        self.sent == self.replied + self.wrong + self.lost + self.in_flight_at_end
+    }
+
+    /// Answers with wrong bytes.
+    pub fn wrong_answers(&self) -> u64 {
+        self.corrupt + self.truncated
+    }
+
+    /// Adds what another transport or another generator counted.
+    pub fn add(&mut self, other: &Counts) {
+        let Counts { reorder_extent_max, .. } = *self;
+        self.scheduled += other.scheduled;
+        self.sent += other.sent;
+        self.send_blocked += other.send_blocked;
+        self.replied += other.replied;
+        self.wrong += other.wrong;
+        self.lost += other.lost;
+        self.in_flight_at_end += other.in_flight_at_end;
+        self.late += other.late;
+        self.duplicated += other.duplicated;
+        self.reordered += other.reordered;
+        self.reorder_extent_max = reorder_extent_max.max(other.reorder_extent_max);
+        self.corrupt += other.corrupt;
+        self.truncated += other.truncated;
+        self.stray += other.stray;
+        self.bytes_sent += other.bytes_sent;
+        self.bytes_received += other.bytes_received;
+        self.clamped += other.clamped;
+    }
+}
+
+/// Why a connection ended before the run did, and how often.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Endings {
+    /// A socket was told that nobody listens at the other end.
+    pub refused: u64,
+    /// The peer reset the connection.
+    pub reset: u64,
+    /// The peer closed the connection in good order.
+    pub closed: u64,
+    /// The peer owed an answer for longer than the timeout.
+    pub timed_out: u64,
+}
+
+/// Everything that is measured on one transport.
+#[derive(Debug, Clone)]
+pub struct Recorder {
+    /// What happened.
+    pub counts: Counts,
+    /// How connections ended.
+    pub endings: Endings,
+    /// Arrival of the right answer − intended time: what a user of the service waits.
+    pub response: Histogram<u64>,
+    /// Arrival of the right answer − issue: what a tool that waits for answers sees.
+    pub service: Histogram<u64>,
+    /// Issue − intended time, of every message sent: the generator's own delay.
+    pub lag: Histogram<u64>,
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Recorder {
+            counts: Counts::default(),
+            endings: Endings::default(),
+            response: histogram(),
+            service: histogram(),
+            lag: histogram(),
+        }
+    }
+}
+
+impl Recorder {
+    /// Forgets everything, as at the end of a warm-up.
+    pub fn reset(&mut self) {
+        self.counts = Counts::default();
+        self.endings = Endings::default();
+        self.response.reset();
+        self.service.reset();
+        self.lag.reset();
+    }
+
+    /// Notes that a message left.
+    pub fn sent(&mut self, flight: Flight, bytes: usize) {
+        self.counts.sent += 1;
+        self.counts.bytes_sent += bytes as u64;
+        record(&mut self.lag, flight.issued.saturating_sub(flight.intended), &mut self.counts.clamped);
+    }
+
+    /// Notes that a message got the right answer in time.
+    pub fn replied(&mut self, flight: Flight, now: Nanos) {
+        self.counts.replied += 1;
+        record(&mut self.response, now.saturating_sub(flight.intended), &mut self.counts.clamped);
+        record(&mut self.service, now.saturating_sub(flight.issued), &mut self.counts.clamped);
+    }
+
+    /// Notes how far behind the youngest answer this one came; 0 is in order.
+    pub fn reordered_by(&mut self, extent: u64) {
+        self.counts.reordered += u64::from(extent > 0);
+        self.counts.reorder_extent_max = self.counts.reorder_extent_max.max(extent);
+    }
+}
+
+fn record(histogram: &mut Histogram<u64>, latency: Nanos, clamped: &mut u64) {
+    *clamped += u64::from(latency > LONGEST);
+    histogram.saturating_record(latency);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_minute_and_more_is_kept_as_a_minute_and_counted() {
+        let mut recorder = Recorder::default();
+        recorder.replied(Flight { intended: 0, issued: 1_000 }, 61 * SECOND);
+        assert_eq!(recorder.counts.clamped, 2);
+        assert!(recorder.response.max() >= LONGEST && recorder.response.len() == 1);
+    }
+
+    #[test]
+    fn a_histogram_holds_what_its_documentation_says() {
+        let histogram = histogram();
+        assert!(histogram.distinct_values() * size_of::<u64>() < 240 * 1024);
+        assert!(histogram.equivalent_range(1_000_000) <= 1_000);
+    }
+}

@@ -1,0 +1,8 @@
+//! What a run leaves behind. Pure: builds text and numbers; whoever calls writes them.
+//!
+//! [`document::Document`] is the run, as it stands in a JSON file. The screen and the `.hgrm` file are drawn from it
+//! alone, so a saved run can be shown again, and what the screen says is what the file says.
+
+pub mod document;
+pub mod hgrm;
+pub mod screen;

@@ -1,0 +1,341 @@
+//! The end of a run for people: plain text, about twenty-five lines. Pure: no I/O.
+
+use std::fmt::Write;
+
+use hdrhistogram::Histogram;
+
+use super::document::{Counts, Document, Latency, PERCENTILES, Process};
+use crate::clock::{Nanos, SECOND};
+
+/// Cells of the longest bar.
+const BAR_CELLS: usize = 40;
+
+/// Rows of a drawn histogram. More than this and the scale gets coarser.
+const MOST_ROWS: usize = 16;
+
+/// Bucket edges within a decade, from fine to coarse.
+const SCALES: [&[f64]; 3] = [&[1.0, 1.5, 2.0, 3.0, 5.0, 7.0], &[1.0, 2.0, 5.0], &[1.0]];
+
+/// The screen of one run.
+pub fn text(run: &Document) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = header(&mut text, run);
+    let _ = traffic(&mut text, run);
+    let _ = latencies(&mut text, run);
+    let _ = distribution(&mut text, &run.latency.response);
+    let _ = processes(&mut text, run);
+    text
+}
+
+fn header(text: &mut String, run: &Document) -> std::fmt::Result {
+    let config = &run.config;
+    let mut parts = Vec::new();
+    match (config.rate, &config.arrivals) {
+        (Some(rate), Some(arrivals)) => parts.push(format!("open loop · {arrivals} · {} msg/s", count(rate as u64))),
+        _ => parts.push("closed loop".into()),
+    }
+    if let Some(window) = config.pipeline {
+        parts.push(format!("{} in flight each", count(window)));
+    }
+    parts.push(format!("{} B", count(config.size as u64)));
+    if run.per_transport.contains_key("udp") {
+        parts.push(plural(config.udp_sockets, "UDP socket"));
+    }
+    if run.per_transport.contains_key("tcp") {
+        parts.push(plural(config.tcp_connections, "TCP connection"));
+    }
+    if let Some(cpu) = run.env.pinned_to {
+        parts.push(format!("on cpu {cpu}"));
+    }
+    parts.push(format!("seed {}", run.seed));
+    writeln!(text, "shout-load {}  {}  {}", run.tool.version, run.target.url, parts.join(" · "))?;
+    let time = &run.time;
+    let interrupted = if time.interrupted { " · interrupted" } else { "" };
+    writeln!(
+        text,
+        "warm-up {} (excluded) · measured {} · drain {}{interrupted}\n",
+        seconds(time.warmup_ns),
+        seconds(time.measured_ns),
+        seconds(time.drain_ns)
+    )
+}
+
+fn traffic(text: &mut String, run: &Document) -> std::fmt::Result {
+    let counts = &run.counts;
+    let measured = run.time.measured_ns;
+    let sent = format!("sent {} ({}/s", count(counts.sent), count(per_second(counts.sent, measured)));
+    let replied = format!("replied {} ({})", count(counts.replied), percent(counts.replied, counts.sent));
+    let megabits = per_second(counts.bytes_tx * 8, measured) as f64 / 1e6;
+    match run.config.rate {
+        Some(rate) => writeln!(
+            text,
+            "  offered  {}/s   {sent}, {})   {replied}   {megabits:.1} Mbit/s each way",
+            count(rate as u64),
+            percent(counts.sent, counts.scheduled)
+        )?,
+        None => {
+            writeln!(text, "  offered  all that is answered   {sent})   {replied}   {megabits:.1} Mbit/s each way")?
+        }
+    }
+    if run.per_transport.len() > 1 {
+        for (name, part) in &run.per_transport {
+            let Counts { sent, replied, lost, .. } = part.counts;
+            let each = &part.latency;
+            writeln!(
+                text,
+                "    {name}    sent {} ({}/s)   replied {}   lost {}   response p50 {} us, p99 {} us",
+                count(sent),
+                count(per_second(sent, measured)),
+                count(replied),
+                count(lost),
+                percentile(&each.response, "50"),
+                percentile(&each.response, "99")
+            )?;
+        }
+    }
+    writeln!(
+        text,
+        "  lost     {} ({})   late {}   duplicated {}   reordered {} (max extent {})   stray {}",
+        count(counts.lost),
+        percent(counts.lost, counts.sent),
+        count(counts.late),
+        count(counts.dup),
+        count(counts.reordered),
+        count(counts.reorder_extent_max),
+        count(counts.stray)
+    )?;
+    let verdict = if counts.corrupt + counts.truncated > 0 {
+        "THE SERVER ANSWERS WRONG BYTES"
+    } else if counts.replied > 0 {
+        "every byte of every reply verified"
+    } else {
+        "NO REPLY"
+    };
+    writeln!(
+        text,
+        "  wrong    corrupted {}   truncated {}   {verdict}",
+        count(counts.corrupt),
+        count(counts.truncated)
+    )?;
+    if counts.in_flight_at_end > 0 {
+        writeln!(text, "  cut off  {} messages were still under way", count(counts.in_flight_at_end))?;
+    }
+    connections(text, run)
+}
+
+fn connections(text: &mut String, run: &Document) -> std::fmt::Result {
+    let connections = &run.connections;
+    if let Some(connect) = &run.latency.connect {
+        writeln!(
+            text,
+            "  connect  (us) p50 {}  p99 {}  max {}   opened {}, closed by the peer {}, reset {}, timed out {}",
+            percentile(connect, "50"),
+            percentile(connect, "99"),
+            micros(connect.max),
+            count(connections.opened),
+            count(connections.closed),
+            count(connections.reset),
+            count(connections.timeouts)
+        )?;
+    }
+    if connections.refused > 0 {
+        writeln!(text, "  refused  {} times: nobody listened", count(connections.refused))?;
+    }
+    writeln!(text)
+}
+
+fn latencies(text: &mut String, run: &Document) -> std::fmt::Result {
+    write!(text, "  latency (us)")?;
+    for (name, _) in PERCENTILES {
+        write!(text, " {:>10}", format!("p{name}"))?;
+    }
+    writeln!(text, " {:>10} {:>10}", "max", "mean")?;
+    let latency = &run.latency;
+    for (name, row) in [("response *", &latency.response), ("service", &latency.service), ("lag", &latency.lag)] {
+        write!(text, "  {name:<12}")?;
+        for (name, _) in PERCENTILES {
+            write!(text, " {:>10}", percentile(row, name))?;
+        }
+        let (max, mean) = if row.n == 0 { ("-".into(), "-".into()) } else { (micros(row.max), micros(row.mean)) };
+        writeln!(text, " {max:>10} {mean:>10}")?;
+    }
+    let note = if run.config.rate.is_some() {
+        "* from the intended send time, free of coordinated omission; service = from the actual send; lag = between them"
+    } else {
+        "* a closed loop waits for the server, and so omits the waiting of users who would not; ask with -R RATE"
+    };
+    writeln!(text, "  {note}\n")
+}
+
+/// The response times as bars, on a logarithmic scale.
+fn distribution(text: &mut String, latency: &Latency) -> std::fmt::Result {
+    let Some(histogram) = latency.histogram().filter(|histogram| !histogram.is_empty()) else { return Ok(()) };
+    let rows = SCALES.iter().map(|scale| buckets(&histogram, scale)).find(|rows| rows.len() <= MOST_ROWS);
+    let rows = rows.unwrap_or_default();
+    let most = rows.iter().map(|row| row.count).max().unwrap_or(1);
+    writeln!(text, "  response (us)                 count")?;
+    for Bucket { from, to, count: in_bucket } in rows {
+        let share = percent(in_bucket, latency.n);
+        let bar = bar(in_bucket, most);
+        let line = format!(
+            "  {:>9} .. {:<9} {:>11} {share:>8}  {bar}",
+            short_micros(from),
+            short_micros(to),
+            count(in_bucket)
+        );
+        writeln!(text, "{}", line.trim_end())?;
+    }
+    writeln!(text)
+}
+
+/// A row of the drawn histogram, in nanoseconds.
+struct Bucket {
+    from: Nanos,
+    to: Nanos,
+    count: u64,
+}
+
+/// The counts between the edges of a scale, from the first occupied bucket to the last.
+fn buckets(histogram: &Histogram<u64>, scale: &[f64]) -> Vec<Bucket> {
+    const DECADES: i32 = 11; // from 1 ns to 100 s
+    let edges: Vec<Nanos> = (0..DECADES)
+        .flat_map(|decade| scale.iter().map(move |factor| (factor * 10f64.powi(decade)) as Nanos))
+        .collect();
+    let mut rows: Vec<Bucket> = edges.windows(2).map(|edge| Bucket { from: edge[0], to: edge[1], count: 0 }).collect();
+    for step in histogram.iter_recorded() {
+        let value = step.value_iterated_to().min(histogram.max());
+        // The edge after the value; the first edge is 1, the smallest value there is.
+        let row = edges.partition_point(|&edge| edge <= value).clamp(1, rows.len()) - 1;
+        rows[row].count += step.count_at_value();
+    }
+    let first = rows.iter().position(|row| row.count > 0).unwrap_or(0);
+    let last = rows.iter().rposition(|row| row.count > 0).unwrap_or(0);
+    rows.drain(first..=last).collect()
+}
+
+/// A bar in eighths of a cell. Whatever is not zero is visible.
+fn bar(value: u64, most: u64) -> String {
+    const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+    let eighths = (value as f64 / most as f64 * BAR_CELLS as f64 * 8.0).round() as usize;
+    let eighths = if value > 0 { eighths.max(1) } else { 0 };
+    "█".repeat(eighths / 8) + EIGHTHS[eighths % 8]
+}
+
+fn processes(text: &mut String, run: &Document) -> std::fmt::Result {
+    let line = |process: &Process| {
+        format!(
+            "pid {} {}   cpu {}   {} us a message",
+            process.pid,
+            process.name,
+            percent(process.cpu_ns, process.wall_ns),
+            micros(process.cpu_ns_per_message)
+        )
+    };
+    if let Some(server) = &run.server {
+        writeln!(text, "  server      {}", line(server))?;
+    }
+    if let Some(generator) = &run.generator {
+        let lag = &run.latency.lag;
+        writeln!(text, "  generator   {}   lag p99 {} us", line(generator), percentile(lag, "99"))?;
+    }
+    Ok(())
+}
+
+fn percentile(latency: &Latency, name: &str) -> String {
+    latency.p.get(name).map_or_else(|| "-".into(), |quantile| micros(quantile.v))
+}
+
+/// Microseconds with one decimal: `4,120.0`.
+fn micros(nanos: Nanos) -> String {
+    let tenths = (nanos + 50) / 100;
+    format!("{}.{}", count(tenths / 10), tenths % 10)
+}
+
+/// Microseconds as short as they can be: an edge of a bucket.
+fn short_micros(nanos: Nanos) -> String {
+    if nanos.is_multiple_of(1000) { count(nanos / 1000) } else { format!("{}", nanos as f64 / 1000.0) }
+}
+
+fn seconds(nanos: Nanos) -> String {
+    format!("{:.2}s", nanos as f64 / SECOND as f64)
+}
+
+fn per_second(number: u64, nanos: Nanos) -> u64 {
+    if nanos == 0 { 0 } else { (number as f64 * SECOND as f64 / nanos as f64).round() as u64 }
+}
+
+/// A share that says 100 % or 0 % only when it is.
+fn percent(part: u64, whole: u64) -> String {
+    if whole == 0 {
+        return "-".into();
+    }
+    let share = 100.0 * part as f64 / whole as f64;
+    let text = format!("{share:.3}%");
+    match text.as_str() {
+        "100.000%" if part == whole => "100%".into(),
+        "100.000%" if part < whole => "99.999%".into(),
+        "0.000%" if part == 0 => "0%".into(),
+        "0.000%" => "<0.001%".into(),
+        _ => text,
+    }
+}
+
+/// A count with its thousands apart: `1,234,567`.
+fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+fn plural(number: usize, what: &str) -> String {
+    format!("{} {what}{}", count(number as u64), if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_easily_and_do_not_lie() {
+        assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!(count(999), "999");
+        assert_eq!(micros(4_120_049), "4,120.0");
+        assert_eq!(percent(999_999, 1_000_000), "100.000%".replace("100.000", "99.999").as_str());
+        assert_eq!(percent(9_999_999, 10_000_000), "99.999%");
+        assert_eq!(percent(5, 5), "100%");
+        assert_eq!(percent(1, 10_000_000), "<0.001%");
+        assert_eq!(percent(0, 5), "0%");
+        assert_eq!(percent(0, 0), "-");
+    }
+
+    #[test]
+    fn every_value_falls_into_the_row_that_names_it() {
+        let mut histogram = crate::recorder::histogram();
+        for (value, times) in [(1, 1), (1_500, 2), (1_999, 3), (2_000, 5), (70_000_000, 7), (60_000_000_000, 11)] {
+            histogram.saturating_record_n(value, times);
+        }
+        for scale in SCALES {
+            let rows = buckets(&histogram, scale);
+            assert_eq!(rows.iter().map(|row| row.count).sum::<u64>(), histogram.len());
+            assert!(rows[0].from == 1 && rows.last().unwrap().to > 60_000_000_000);
+        }
+        let rows = buckets(&histogram, SCALES[0]);
+        let row = |value: u64| rows.iter().find(|row| row.from <= value && value < row.to).unwrap();
+        assert_eq!((row(1_500).count, row(2_000).count, row(70_000_000).count), (5, 5, 7));
+        assert!(buckets(&histogram, SCALES[2]).len() <= MOST_ROWS, "the coarsest scale always fits");
+    }
+
+    #[test]
+    fn what_is_not_zero_has_a_bar() {
+        assert_eq!(bar(1, 1_000_000), "▏");
+        assert_eq!(bar(0, 1_000_000), "");
+        assert_eq!(bar(7, 7), "█".repeat(BAR_CELLS));
+    }
+}

@@ -1,0 +1,323 @@
+//! One run from start to end: warm up, drain, measure, drain, observe both processes, sum up. Does I/O.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hdrhistogram::Histogram;
+
+use crate::clock::{Clock, Nanos};
+use crate::engine::{Engine, Totals, Transport};
+use crate::generator::{Generator, Wish};
+use crate::host::{self, Cpu};
+use crate::payload::Payload;
+use crate::plan::{Plan, nanos};
+use crate::recorder::{self, Recorder};
+use crate::report::document::{
+    Config, Connections, Counts, Document, Environment, Latencies, Latency, PerTransport, Process, SCHEMA, Time, Tool,
+};
+
+/// Exit codes of a run, from the least to the most important.
+pub mod exit {
+    /// All is well.
+    pub const DONE: u8 = 0;
+    /// There was nothing to measure: no connection, or no reply at all.
+    pub const FAILED: u8 = 1;
+    /// The server answered wrong bytes.
+    pub const WRONG_PAYLOAD: u8 = 5;
+}
+
+/// A run without any reply is given up after this many timeouts: it would only say the same for longer.
+const HOPELESS_TIMEOUTS: u32 = 3;
+
+/// Probes for the one address of several that answers. Few, because each silent one costs [`PROBE_WAIT`].
+const PROBES: u64 = 2;
+const PROBE_WAIT: Duration = Duration::from_millis(300);
+
+/// Which part of a run is going on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Its figures will be thrown away.
+    WarmUp,
+    /// Its figures count.
+    Measurement,
+}
+
+/// How far a run is, for whoever watches it.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress {
+    /// Warm-up or measurement.
+    pub part: Part,
+    /// Time since this part began.
+    pub elapsed: Nanos,
+    /// What has happened in it.
+    pub totals: Totals,
+}
+
+/// Why a run could not be made.
+#[derive(Debug)]
+pub struct Failure(String);
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// What is known about a run besides its plan.
+#[derive(Debug, Clone, Default)]
+pub struct Context {
+    /// The command line, for the record.
+    pub command: Vec<String>,
+    /// The server's process, where it is known already.
+    pub server: Option<u32>,
+    /// The processor that the calling thread is bound to, for the record.
+    pub pinned_to: Option<Cpu>,
+}
+
+/// Makes a run on the calling thread. `watch` is told how it goes, some twenty times a second, and may end it.
+///
+/// Fails where nothing could be measured: the target has no address, a connection cannot be made, or there is no reply
+/// to anything. Wrong replies are a result, not a failure.
+pub fn measure(plan: &Plan, context: &Context, watch: &mut dyn FnMut(&Progress) -> Wish) -> Result<Document, Failure> {
+    let cannot_reach = |error: io::Error| Failure(format!("cannot reach {}: {error}", plan.target));
+    let address = choose_address(plan).map_err(cannot_reach)?;
+    let mut generator = Generator::open(plan, address).map_err(cannot_reach)?;
+    let local = host::is_local(address);
+    let server = context.server.or_else(|| {
+        let (transport, ..) = *plan.transports().first()?;
+        host::listener(address, transport).filter(|_| local)
+    });
+    let mut watcher = Watcher { plan, watch, interrupted: false, aborted: false };
+    let clock = Clock::start();
+    if let Some(stage) = plan.warmup_stage() {
+        watcher.run(&mut generator, &stage, Part::WarmUp)?;
+    }
+    let warmup_ns = clock.now();
+    let start_unix_ns = nanos(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+    let before = Usage::now(server);
+    let began = clock.now();
+    if !watcher.interrupted {
+        watcher.run(&mut generator, &plan.measured_stage(), Part::Measurement)?;
+    }
+    let wall_ns = clock.now() - began;
+    let usage = before.until_now();
+    let engine = generator.engine();
+    let time = Time {
+        start_unix_ns,
+        warmup_ns,
+        measured_ns: engine.sending_time(),
+        drain_ns: wall_ns.saturating_sub(engine.sending_time()),
+        interrupted: watcher.interrupted,
+    };
+    let sent = engine.totals().sent;
+    let process = |pid: u32, cpu_ns: Nanos| Process {
+        pid,
+        name: host::name(pid).unwrap_or_default(),
+        cpu_ns,
+        cpu_ns_per_message: cpu_ns.checked_div(sent).unwrap_or(0),
+        wall_ns,
+    };
+    let parts = Parts {
+        time,
+        server: server.zip(usage.server).map(|(pid, cpu)| process(pid, cpu)),
+        generator: usage.own.map(|cpu| process(std::process::id(), cpu)),
+        local,
+        address,
+    };
+    Ok(document(plan, context, &generator, parts))
+}
+
+/// Runs stages and relays how they go.
+struct Watcher<'a> {
+    plan: &'a Plan,
+    watch: &'a mut dyn FnMut(&Progress) -> Wish,
+    interrupted: bool,
+    aborted: bool,
+}
+
+impl Watcher<'_> {
+    fn run(&mut self, generator: &mut Generator, stage: &crate::engine::Stage, part: Part) -> Result<(), Failure> {
+        let patience = nanos(self.plan.udp_timeout.max(self.plan.tcp_timeout) * HOPELESS_TIMEOUTS);
+        let watcher = &mut *self;
+        let mut watch = |engine: &Engine, elapsed: Nanos| {
+            let totals = engine.totals();
+            let wish = (watcher.watch)(&Progress { part, elapsed, totals });
+            watcher.interrupted |= wish != Wish::Continue;
+            watcher.aborted |= wish == Wish::Abort;
+            let nothing_came = totals.replied + totals.wrong_answers == 0;
+            if wish == Wish::Continue && nothing_came && (totals.refused > 0 || elapsed > patience) {
+                return Wish::Stop;
+            }
+            wish
+        };
+        generator
+            .run(stage, &mut watch)
+            .map_err(|error| Failure(format!("the run of {} broke off: {error}", self.plan.target)))?;
+        let totals = generator.engine().totals();
+        if totals.replied + totals.wrong_answers > 0 || self.interrupted {
+            return Ok(());
+        }
+        let reason = match generator.broken_by() {
+            Some(error) => error.to_string(),
+            None if totals.refused > 0 => "connection refused".into(),
+            None if !generator.engine().has_live_lanes() => "the server closed every connection".into(),
+            None => format!("not one of {} messages was answered", totals.sent),
+        };
+        Err(Failure(format!("no reply from {}: {reason}", self.plan.target)))
+    }
+}
+
+/// CPU time used so far by both sides.
+struct Usage {
+    pid: Option<u32>,
+    server: Option<Nanos>,
+    own: Option<Nanos>,
+}
+
+impl Usage {
+    fn now(pid: Option<u32>) -> Self {
+        Usage { pid, server: pid.and_then(host::cpu_time), own: host::cpu_time(std::process::id()) }
+    }
+
+    fn until_now(self) -> Self {
+        let now = Usage::now(self.pid);
+        let since = |now: Option<Nanos>, before: Option<Nanos>| Some(now?.saturating_sub(before?));
+        Usage { pid: self.pid, server: since(now.server, self.server), own: since(now.own, self.own) }
+    }
+}
+
+/// What a document needs besides the plan and the recorders.
+struct Parts {
+    time: Time,
+    server: Option<Process>,
+    generator: Option<Process>,
+    local: bool,
+    address: SocketAddr,
+}
+
+fn document(plan: &Plan, context: &Context, generator: &Generator, parts: Parts) -> Document {
+    let mut counts = recorder::Counts::default();
+    let mut endings = recorder::Endings::default();
+    let mut total = Recorder::default();
+    let mut per_transport = std::collections::BTreeMap::new();
+    for (transport, recorder) in generator.engine().recorders() {
+        counts.add(&recorder.counts);
+        endings.refused += recorder.endings.refused;
+        endings.reset += recorder.endings.reset;
+        endings.closed += recorder.endings.closed;
+        endings.timed_out += recorder.endings.timed_out;
+        for (sum, part) in [
+            (&mut total.response, &recorder.response),
+            (&mut total.service, &recorder.service),
+            (&mut total.lag, &recorder.lag),
+        ] {
+            sum.add(part).expect("all histograms have the same bounds");
+        }
+        let connect = (transport == Transport::Tcp).then(|| generator.connect_times());
+        let latency = latencies(recorder, connect);
+        per_transport.insert(transport.name().to_owned(), PerTransport { counts: (&recorder.counts).into(), latency });
+    }
+    let connect = (generator.opened() > 0).then(|| generator.connect_times());
+    let model = plan.model();
+    let exit = if counts.wrong_answers() > 0 {
+        exit::WRONG_PAYLOAD
+    } else if counts.replied == 0 {
+        exit::FAILED
+    } else {
+        exit::DONE
+    };
+    Document {
+        schema: SCHEMA.into(),
+        tool: Tool { version: env!("CARGO_PKG_VERSION").into() },
+        command: context.command.clone(),
+        seed: format!("{:X}", plan.seed),
+        target: crate::report::document::Target {
+            url: plan.target.to_string(),
+            resolved: vec![parts.address.to_string()],
+        },
+        config: Config {
+            model: model.name.into(),
+            rate: model.rate,
+            arrivals: model.arrivals.map(|process| process.name().into()),
+            pipeline: model.window,
+            udp_sockets: plan.udp_sockets,
+            tcp_connections: plan.tcp_connections,
+            size: plan.size,
+            duration_ns: plan.duration.map(nanos),
+            messages: plan.messages,
+            warmup_ns: nanos(plan.warmup),
+            udp_timeout_ns: nanos(plan.udp_timeout),
+            tcp_timeout_ns: nanos(plan.tcp_timeout),
+        },
+        env: Environment {
+            kernel: host::kernel(),
+            cores: host::processors().len(),
+            pinned_to: context.pinned_to,
+            local: parts.local,
+        },
+        time: parts.time,
+        counts: Counts::from(&counts),
+        connections: Connections {
+            opened: generator.opened() as u64,
+            refused: endings.refused,
+            reset: endings.reset,
+            closed: endings.closed,
+            timeouts: endings.timed_out,
+        },
+        latency: latencies(&total, connect),
+        per_transport,
+        server: parts.server,
+        generator: parts.generator,
+        exit,
+    }
+}
+
+fn latencies(recorder: &Recorder, connect: Option<&Histogram<u64>>) -> Latencies {
+    Latencies {
+        response: Latency::of(&recorder.response),
+        service: Latency::of(&recorder.service),
+        lag: Latency::of(&recorder.lag),
+        connect: connect.map(Latency::of),
+    }
+}
+
+/// The address of the target to use. A name may have several, and the server may listen on one of them only.
+fn choose_address(plan: &Plan) -> io::Result<SocketAddr> {
+    let addresses = plan.target.addresses()?;
+    if let [only] = addresses[..] {
+        return Ok(only);
+    }
+    let has_tcp = plan.transports().iter().any(|(transport, ..)| *transport == Transport::Tcp);
+    let answers = |address: &&SocketAddr| {
+        if has_tcp {
+            std::net::TcpStream::connect_timeout(address, plan.tcp_timeout.max(Duration::from_millis(1))).is_ok()
+        } else {
+            answers_datagrams(**address).unwrap_or(false)
+        }
+    };
+    // With no answer from any, the first one: the run will say what is wrong with it.
+    Ok(*addresses.iter().find(answers).unwrap_or(&addresses[0]))
+}
+
+/// Whether a probe gets any answer.
+fn answers_datagrams(address: SocketAddr) -> io::Result<bool> {
+    let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(address)?;
+    socket.set_read_timeout(Some(PROBE_WAIT))?;
+    let payload = Payload::new(crate::payload::NUMBERED_MINIMUM, 0);
+    for sequence in 0..PROBES {
+        let mut probe = Vec::new();
+        payload.append(crate::payload::Identity { lane: 0, sequence }, &mut probe);
+        socket.send(&probe)?;
+        match socket.recv(&mut [0; 64]) {
+            Ok(_) => return Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(false),
+            Err(_) => {}
+        }
+    }
+    Ok(false)
+}
