@@ -110,14 +110,16 @@ impl Job {
             line.clear();
             let document = match outcome {
                 Ok(document) => document,
-                Err(failure) => return complain(&failure.to_string(), exit::FAILED),
+                Err(failure) => {
+                    return complain(&failure.to_string(), self.signals.exit_code().unwrap_or(exit::FAILED));
+                }
             };
             worst = worst.max(document.exit);
             if let Err(error) = self.deliver(&document, index) {
                 return error;
             }
-            if let Some(signal) = self.signals.received() {
-                return ExitCode::from((SIGNALLED + signal) as u8);
+            if let Some(code) = self.signals.exit_code() {
+                return ExitCode::from(code);
             }
         }
         ExitCode::from(worst)
@@ -208,8 +210,10 @@ impl Signals {
         }
     }
 
-    fn received(&self) -> Option<usize> {
-        Some(self.received.load(Ordering::Relaxed)).filter(|&signal| signal > 0)
+    /// How a program ends that was asked to; `None` if nobody asked.
+    fn exit_code(&self) -> Option<u8> {
+        let signal = self.received.load(Ordering::Relaxed);
+        (signal > 0).then_some((SIGNALLED + signal) as u8)
     }
 }
 

@@ -53,7 +53,7 @@ fn simulate(engine: &mut Engine, transport: Transport, stage: &Stage, start: Nan
         }
         let next_answer = answers.peek().map_or(Nanos::MAX, |Reverse((time, ..))| *time);
         let wake = engine.wake_at().min(next_answer);
-        assert!(wake < Nanos::MAX, "nothing will ever happen again");
+        assert!(wake < start + 600 * SECOND, "the stage does not come to an end");
         now = wake.max(now);
     }
 }
@@ -80,13 +80,13 @@ fn stalling_server() -> impl FnMut(Nanos, &[u8]) -> Vec<(Nanos, Vec<u8>)> {
     }
 }
 
-fn ten_seconds(demand: Demand) -> Stage {
-    Stage { demand, duration: Some(10 * SECOND), messages: None, seed: 1 }
+fn three_seconds(demand: Demand) -> Stage {
+    Stage { demand, duration: Some(3 * SECOND), messages: None, seed: 1 }
 }
 
 fn stalled(transport: Transport, demand: Demand) -> Recorder {
     let mut engine = engine(transport, 1, 64);
-    simulate(&mut engine, transport, &ten_seconds(demand), 0, &mut stalling_server());
+    simulate(&mut engine, transport, &three_seconds(demand), 0, &mut stalling_server());
     let recorder = recorder(&engine).clone();
     assert_eq!(recorder.counts.replied, recorder.counts.sent);
     assert_eq!(recorder.counts.scheduled, recorder.counts.sent);

@@ -151,6 +151,25 @@ fn an_interrupt_ends_the_run_with_a_report() {
 }
 
 #[test]
+fn an_interrupted_warm_up_is_not_passed_off_as_a_measurement() {
+    let (sender, under_load) = mpsc::channel();
+    let server = DatagramServer::start(move |number, request, peer| {
+        if number == 100 {
+            let _ = sender.send(());
+        }
+        vec![(peer, request.to_ascii_uppercase())]
+    });
+    let mut command = command(&[&server.url(), "-d", "10m", "-w", "10m"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    under_load.recv().unwrap();
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), output.stdout.len(), stderr.lines().count()), (Some(130), 0, 1), "{stderr}");
+    assert!(stderr.contains("warm-up"), "{stderr}");
+}
+
+#[test]
 fn a_closed_pipe_ends_it_quietly() {
     let server = DatagramServer::start(|_, request, peer| vec![(peer, request.to_ascii_uppercase())]);
     let mut child =
