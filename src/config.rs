@@ -51,7 +51,7 @@ pub struct Config {
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub idle_timeout: Option<Duration>,
 
-    /// Close a connection whose peer has not read what it is owed for this long
+    /// Close a connection whose peer has not read what it is owed, or has vanished, for this long
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "60s")]
     pub stall_timeout: Duration,
 
