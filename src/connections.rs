@@ -35,11 +35,20 @@ const ROOM_IDLE_MIN: Duration = Duration::from_millis(200);
 pub trait CloseWrite {
     /// Sends what is buffered and then the end of file; reading goes on.
     fn close_write(&self) -> io::Result<()>;
+
+    /// How many bytes have arrived and not been read; where that is not known, as many as there can be.
+    fn unread(&self) -> u64 {
+        u64::MAX
+    }
 }
 
 impl CloseWrite for mio::net::TcpStream {
     fn close_write(&self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
+    }
+
+    fn unread(&self) -> u64 {
+        rustix::io::ioctl_fionread(self).unwrap_or(u64::MAX)
     }
 }
 
@@ -107,6 +116,7 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
         self.quiet.touch(index, Queue::Idle, now);
         if self.retiring {
             self.retire(index);
+            self.queue(index);
         }
         Token(index)
     }
@@ -174,12 +184,8 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
     pub fn make_room(&mut self, now: Instant, counters: &mut Counters) -> bool {
         let Some(index) = self.quiet.expired(Queue::Idle, ROOM_IDLE_MIN, now) else { return false };
         let before = self.slots.len();
-        // One last drive, so that nothing is left unread or unanswered when it closes.
-        self.slots[index].connection.retire();
-        self.drive(index, now, counters);
-        if self.quiet.queue_of(index) == Some(Queue::Lingering) {
+        if self.dismiss(index, now, counters) {
             counters.tcp_closed_for_room += 1;
-            self.close(index, counters);
         }
         self.slots.len() < before
     }
@@ -190,6 +196,7 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
         self.retiring = true;
         for index in self.indices() {
             self.retire(index);
+            self.queue(index);
         }
     }
 
@@ -205,8 +212,11 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
     pub fn expire(&mut self, now: Instant, counters: &mut Counters) {
         if let Some(limit) = self.limits.idle_timeout {
             while let Some(index) = self.quiet.expired(Queue::Idle, limit, now) {
+                if !self.dismiss(index, now, counters) {
+                    // Not idle after all, or broken. The others' turn comes at once: their deadline is over.
+                    break;
+                }
                 counters.tcp_closed_idle += 1;
-                self.close(index, counters);
             }
         }
         while let Some(index) = self.quiet.expired(Queue::Stalled, self.limits.stall_timeout, now) {
@@ -232,13 +242,26 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
         self.quiet.deadline(Queue::Idle, ROOM_IDLE_MIN)
     }
 
+    /// Closes an idle connection after one last drive, so that what has arrived since its last turn is answered and
+    /// not reset. Says whether that was possible at once; a connection that is then owed something keeps it.
+    fn dismiss(&mut self, index: usize, now: Instant, counters: &mut Counters) -> bool {
+        self.retire(index);
+        self.drive(index, now, counters);
+        let finished =
+            self.quiet.queue_of(index) == Some(Queue::Lingering) && !self.slots[index].connection.is_readable();
+        if finished {
+            self.close(index, counters);
+        }
+        finished
+    }
+
     fn indices(&self) -> Vec<usize> {
         self.slots.iter().map(|(index, _)| index).collect()
     }
 
     fn retire(&mut self, index: usize) {
-        self.slots[index].connection.retire();
-        self.queue(index);
+        let slot = &mut self.slots[index];
+        slot.connection.retire(slot.stream.unread());
     }
 
     fn queue(&mut self, index: usize) {
@@ -278,6 +301,10 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
                 Ok(()) => {
                     connection.linger();
                     self.quiet.touch(index, Queue::Lingering, now);
+                    if connection.is_readable() {
+                        // What is left came too late to be answered, and no event need ask for it any more.
+                        self.queue(index);
+                    }
                 }
                 Err(_) => {
                     counters.tcp_broken += 1;

@@ -63,8 +63,10 @@ counters! {
     tcp_accept_skipped,
     /// Times that accepting paused for want of descriptors or memory.
     tcp_accept_paused,
-    /// Bytes received on connections.
+    /// Bytes received on connections, to be answered.
     tcp_received_bytes,
+    /// Bytes that came after our end of their connection was closed, too late to be answered.
+    tcp_discarded_bytes,
     /// Bytes sent on connections.
     tcp_sent_bytes,
     /// Times that a peer took less than it was owed and reading from it stopped.

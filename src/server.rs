@@ -19,7 +19,7 @@ use crate::datagrams::{Datagrams, Rules};
 use crate::listener::Listener;
 use crate::report::Reporter;
 use crate::signals::{Signals, Wish};
-use crate::sockets::Sockets;
+use crate::sockets::{self, Sockets};
 
 /// Connections count from zero, so that these can never be one of theirs.
 const UDP: Token = Token(usize::MAX);
@@ -227,9 +227,14 @@ impl Server {
     fn accept(&mut self) {
         let Some(socket) = &self.tcp else { return };
         let (now, registry, connections) = (self.now, self.poll.registry(), &mut self.connections);
-        let wants_room = self.listener.is_paused() || (self.listener.has_work() && connections.room() == 0);
-        if wants_room && connections.make_room(now, &mut self.counters) {
-            self.listener.resume();
+        if self.listener.is_paused() || (self.listener.has_work() && connections.room() == 0) {
+            // accept(2) fails for want of a descriptor even where nobody waits, and a turn that ended for want of room
+            // has not looked. Nobody has to go for a newcomer who is not there.
+            if !sockets::someone_waits(socket) {
+                self.listener.note_empty();
+            } else if connections.make_room(now, &mut self.counters) {
+                self.listener.resume();
+            }
         }
         let accept = || socket.accept().map(|(stream, _peer)| stream);
         self.listener.turn(now, connections.room(), &mut self.counters, accept, |stream, counters| {
@@ -261,8 +266,10 @@ impl Server {
         self.stopping =
             Some(Stopping { deadline: self.now + self.drain_timeout, udp_received: self.counters.udp_received });
         // Whatever waits in a queue is looked for once more, event or not.
-        self.listener.note();
-        self.listener.resume();
+        if self.tcp.is_some() {
+            self.listener.note();
+            self.listener.resume();
+        }
         if let Some(udp) = &mut self.udp {
             udp.datagrams.note(true, false);
         }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use mio::net::{TcpListener, UdpSocket};
+use rustix::event::{self, PollFd, PollFlags, Timespec};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::config::Config;
@@ -147,6 +148,13 @@ fn size_buffers(socket: &Socket, receive: usize, send: usize) -> io::Result<()> 
     }
     socket.set_recv_buffer_size(receive)?;
     socket.set_send_buffer_size(send)
+}
+
+/// Whether a connection waits to be accepted; asks the kernel without taking it.
+pub fn someone_waits(listener: &TcpListener) -> bool {
+    let mut asked = [PollFd::new(listener, PollFlags::IN)];
+    // An error leaves the question open, and then somebody may.
+    event::poll(&mut asked, Some(&Timespec::default())).map_or(true, |waiting| waiting > 0)
 }
 
 /// A line that says which buffers were asked for and which the kernel granted, in bytes of payload.

@@ -11,14 +11,19 @@
 //! took with [`Engine::sent`]; sleep until [`Engine::wake_at`]. A *lane* is one socket. Lanes of one transport form a
 //! group with its own demand and its own recorder, so that neither transport waits for the other.
 
+mod answers;
+mod stage;
+
 use std::collections::VecDeque;
 use std::ops::Range;
 
 use crate::clock::Nanos;
-use crate::ledger::{Arrival, DatagramLedger, StreamLedger};
-use crate::payload::{Comparison, Identity, Payload};
+use crate::ledger::{DatagramLedger, StreamLedger};
+use crate::payload::{Identity, Payload};
 use crate::recorder::Recorder;
-use crate::schedule::{Arrivals, Process};
+use crate::schedule::Arrivals;
+
+pub use stage::{Demand, Ending, LaneGroup, Stage, Transport};
 
 /// How long a deadline may be overdue before somebody looks. An answer that comes in between is judged by the deadline
 /// itself, so this bounds only when a loss is noticed. Short against any timeout, long against a walk over all lanes.
@@ -30,77 +35,6 @@ const LINGER: Nanos = 50_000_000;
 /// Messages that may be under way at once, over all lanes of a transport. Two dozen bytes each: it bounds memory when a
 /// server stalls under an open loop, at 24 MiB.
 pub const MOST_IN_FLIGHT: usize = 1 << 20;
-
-/// What a lane is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    /// Connected UDP sockets.
-    Udp,
-    /// TCP connections.
-    Tcp,
-}
-
-impl Transport {
-    /// The scheme of its URLs.
-    pub fn name(self) -> &'static str {
-        match self {
-            Transport::Udp => "udp",
-            Transport::Tcp => "tcp",
-        }
-    }
-}
-
-/// What asks for messages.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Demand {
-    /// Every answer makes room for the next message: as fast as the server answers.
-    Closed {
-        /// Messages under way on each lane, at least 1.
-        window: usize,
-    },
-    /// A schedule, whatever the server does.
-    Open {
-        /// Messages a second over all lanes of all transports.
-        rate: f64,
-        /// How they are spread over time.
-        process: Process,
-        /// At most this many under way on each lane; the rest waits, and keeps its intended time.
-        window: Option<usize>,
-    },
-}
-
-/// One stretch of load on the engine's lanes.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Stage {
-    /// What asks for messages.
-    pub demand: Demand,
-    /// Send for this long.
-    pub duration: Option<Nanos>,
-    /// Send this many messages over all lanes.
-    pub messages: Option<u64>,
-    /// Repeats the arrival times.
-    pub seed: u64,
-}
-
-/// Lanes of one transport, as the engine is told to set them up.
-#[derive(Debug, Clone, Copy)]
-pub struct LaneGroup {
-    /// What they are made of.
-    pub transport: Transport,
-    /// How many.
-    pub lanes: usize,
-    /// An answer that takes longer is a loss; on TCP the connection is given up.
-    pub timeout: Nanos,
-}
-
-/// Why a stream ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// The peer closed it.
-    Closed,
-    /// The peer or the network broke it.
-    Reset,
-}
 
 #[derive(Debug)]
 enum Book {
@@ -428,6 +362,7 @@ impl Engine {
     /// The lane's socket has no room for what was composed.
     pub fn blocked(&mut self, lane: usize) {
         self.lanes[lane].is_blocked = true;
+        self.unqueue(lane);
         self.recorder(lane).counts.send_blocked += 1;
     }
 
@@ -453,94 +388,6 @@ impl Engine {
     /// Bytes of the longest message.
     pub fn message_size(&self) -> usize {
         self.payload.longest()
-    }
-
-    /// A datagram arrived on a UDP lane.
-    pub fn datagram(&mut self, index: usize, bytes: &[u8], now: Nanos) {
-        let Lane { book, group, .. } = &mut self.lanes[index];
-        let Book::Datagrams(ledger) = book else { return };
-        let recorder = &mut self.groups[*group].recorder;
-        recorder.counts.bytes_received += bytes.len() as u64;
-        let (sequence, comparison) = match identify(&self.payload, ledger, index as u16, bytes) {
-            Answer::To { sequence, comparison } => (sequence, comparison),
-            Answer::Stray => {
-                recorder.counts.stray += 1;
-                return;
-            }
-            Answer::Unreadable(comparison) => {
-                count_wrong(recorder, comparison);
-                return;
-            }
-        };
-        let arrival = ledger.answer(sequence, now);
-        if arrival == Arrival::Stale {
-            return;
-        }
-        let is_intact = comparison == Comparison::Intact;
-        if !is_intact {
-            count_wrong(recorder, comparison);
-        }
-        let settled = match arrival {
-            Arrival::OnTime(flight) if is_intact => {
-                recorder.replied(flight, now);
-                true
-            }
-            Arrival::OnTime(_) => {
-                recorder.counts.wrong += 1;
-                true
-            }
-            Arrival::Late { lost_now } => {
-                recorder.counts.lost += u64::from(lost_now);
-                recorder.counts.late += u64::from(is_intact);
-                lost_now
-            }
-            Arrival::Duplicate => {
-                recorder.counts.duplicated += u64::from(is_intact);
-                false
-            }
-            Arrival::Unknown => {
-                recorder.counts.stray += u64::from(is_intact);
-                false
-            }
-            Arrival::Stale => false,
-        };
-        if matches!(arrival, Arrival::OnTime(_) | Arrival::Late { .. }) && is_intact {
-            recorder.reordered_by(ledger.reordering(sequence));
-        }
-        if settled {
-            self.free_place(index, now);
-        }
-    }
-
-    /// Bytes arrived on a TCP lane.
-    pub fn stream(&mut self, index: usize, mut bytes: &[u8], now: Nanos) {
-        let group = self.lanes[index].group;
-        self.groups[group].recorder.counts.bytes_received += bytes.len() as u64;
-        while !bytes.is_empty() {
-            let Lane { book: Book::Stream(ledger), .. } = &mut self.lanes[index] else { return };
-            let recorder = &mut self.groups[group].recorder;
-            let Some(owed) = ledger.owed() else {
-                recorder.counts.stray += 1;
-                return;
-            };
-            let message = Identity { lane: index as u16, sequence: owed.sequence };
-            let missing = self.payload.length(message) - owed.offset;
-            let (piece, rest) = bytes.split_at(missing.min(bytes.len()));
-            bytes = rest;
-            ledger.piece(piece.len(), self.payload.matches(message, owed.offset, piece));
-            if piece.len() < missing {
-                return;
-            }
-            if let Some((flight, is_intact)) = ledger.complete() {
-                if is_intact {
-                    recorder.replied(flight, now);
-                } else {
-                    recorder.counts.corrupt += 1;
-                    recorder.counts.wrong += 1;
-                }
-            }
-            self.free_place(index, now);
-        }
     }
 
     /// A TCP lane ended. What was under way on it is lost.
@@ -620,6 +467,21 @@ impl Engine {
         self.groups[lane.group].ready.push_back(index);
     }
 
+    /// Takes a lane out of its group's queue.
+    fn unqueue(&mut self, index: usize) {
+        let lane = &mut self.lanes[index];
+        if !std::mem::take(&mut lane.is_queued) {
+            return;
+        }
+        let ready = &mut self.groups[lane.group].ready;
+        // Nearly always it has just been put at the end.
+        if ready.back() == Some(&index) {
+            ready.pop_back();
+        } else {
+            ready.retain(|&other| other != index);
+        }
+    }
+
     /// A message of this lane has been settled at `now`.
     fn free_place(&mut self, index: usize, now: Nanos) {
         let lane = &mut self.lanes[index];
@@ -652,14 +514,11 @@ impl Engine {
 
     /// Takes a stream out of service and settles what was under way on it.
     fn abandon(&mut self, index: usize) {
+        self.unqueue(index);
         let lane = &mut self.lanes[index];
         let group = &mut self.groups[lane.group];
         lane.is_alive = false;
         group.alive -= 1;
-        if lane.is_queued {
-            lane.is_queued = false;
-            group.ready.retain(|&ready| ready != index);
-        }
         if let Book::Stream(ledger) = &mut lane.book {
             let abandoned = ledger.abandon();
             let truncated = u64::from(abandoned.partly_answered);
@@ -712,66 +571,5 @@ impl Engine {
 
     fn recorder(&mut self, lane: usize) -> &mut Recorder {
         &mut self.groups[self.lanes[lane].group].recorder
-    }
-}
-
-/// Which message a datagram answers, and how well.
-enum Answer {
-    To {
-        sequence: u64,
-        comparison: Comparison,
-    },
-    /// A right answer to somebody else, or to nothing.
-    Stray,
-    /// Wrong in a way that does not let on which message it answers.
-    Unreadable(Comparison),
-}
-
-fn identify(payload: &Payload, ledger: &mut DatagramLedger, lane: u16, bytes: &[u8]) -> Answer {
-    if !payload.is_numbered() {
-        return identify_by_content(payload, ledger, lane, bytes);
-    }
-    let unreadable = if bytes.len() < payload.longest() {
-        Comparison::Truncated
-    } else {
-        Comparison::Corrupt { recognisable: false }
-    };
-    if let Some(named) = payload.read_header(bytes) {
-        let comparison = payload.compare(named, bytes);
-        match comparison {
-            Comparison::Intact if named.lane != lane => return Answer::Stray,
-            Comparison::Intact | Comparison::Truncated | Comparison::Corrupt { recognisable: true }
-                if named.lane == lane =>
-            {
-                return Answer::To { sequence: named.sequence, comparison };
-            }
-            Comparison::Intact | Comparison::Truncated | Comparison::Corrupt { .. } => {}
-        }
-    }
-    match ledger.only_one() {
-        Some(sequence) => Answer::To { sequence, comparison: unreadable },
-        None => Answer::Unreadable(unreadable),
-    }
-}
-
-/// At most one message is in flight. An answer that does not fit it may be a late one to the message before.
-fn identify_by_content(payload: &Payload, ledger: &mut DatagramLedger, lane: u16, bytes: &[u8]) -> Answer {
-    let current = ledger.only_one();
-    let compare = |sequence| payload.compare(Identity { lane, sequence }, bytes);
-    let intact = |sequence: &u64| compare(*sequence) == Comparison::Intact;
-    if let Some(sequence) = current.filter(intact).or_else(|| ledger.last_before(current).filter(intact)) {
-        return Answer::To { sequence, comparison: Comparison::Intact };
-    }
-    match current {
-        Some(sequence) => Answer::To { sequence, comparison: compare(sequence) },
-        None => Answer::Unreadable(Comparison::Corrupt { recognisable: false }),
-    }
-}
-
-fn count_wrong(recorder: &mut Recorder, comparison: Comparison) {
-    match comparison {
-        Comparison::Intact => {}
-        Comparison::Truncated => recorder.counts.truncated += 1,
-        Comparison::Corrupt { .. } => recorder.counts.corrupt += 1,
     }
 }
