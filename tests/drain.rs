@@ -151,6 +151,17 @@ fn idle_connections_end_cleanly_and_at_once() {
     assert_eq!((ended.code, ended.counter("tcp_finished"), ended.counter("tcp_cut_off")), (Some(0), 50, 0));
 }
 
+#[test]
+fn a_client_that_does_not_close_is_not_waited_for_long() {
+    // Far longer than the test would wait.
+    let program = Program::start(&["--drain-timeout", "1h"]);
+    let mut client = tcp_client(program.address);
+    ping(&mut client, b"hello");
+    let ended = program.terminate();
+    assert_eq!((ended.code, ended.counter("tcp_finished"), ended.counter("tcp_cut_off")), (Some(0), 1, 0));
+    assert_eq!(client.read(&mut [0]).unwrap(), 0, "a clean end");
+}
+
 /// A client that the server owes something which it will never take. The stream must be kept to stay unread.
 fn never_reading(program: &mut Program) -> TcpStream {
     let mut client = tcp_client(program.address);
