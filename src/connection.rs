@@ -118,6 +118,11 @@ impl Connection {
         self.tail.len() - self.tail_sent
     }
 
+    /// How many bytes of memory it holds for that. A tail stays allocated whole until its last byte is sent.
+    pub fn held(&self) -> usize {
+        self.tail.len()
+    }
+
     /// Whether the peer's stream has ended, so that nothing can be left unread.
     pub fn has_ended(&self) -> bool {
         self.ended

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use mio::Token;
 use slab::Slab;
+use socket2::SockRef;
 
 use crate::connection::{Connection, Next, Scratch};
 use crate::counters::Counters;
@@ -40,6 +41,9 @@ pub trait CloseWrite {
     fn unread(&self) -> u64 {
         u64::MAX
     }
+
+    /// Has the close that follows forget what was not sent and tell the peer by a reset.
+    fn abandon(&self) {}
 }
 
 impl CloseWrite for mio::net::TcpStream {
@@ -49,6 +53,11 @@ impl CloseWrite for mio::net::TcpStream {
 
     fn unread(&self) -> u64 {
         rustix::io::ioctl_fionread(self).unwrap_or(u64::MAX)
+    }
+
+    fn abandon(&self) {
+        // Where this fails, the kernel gives up on the rest when its own patience ends.
+        let _ = SockRef::from(self).set_linger(Some(Duration::ZERO));
     }
 }
 
@@ -65,7 +74,7 @@ pub struct Limits {
     pub stall_timeout: Duration,
     /// How long the peer's own end is awaited after everything is sent and our end closed.
     pub linger_timeout: Duration,
-    /// The most bytes owed to all peers together; beyond it the longest-stalled are closed.
+    /// The most memory held for what all peers together are owed; beyond it the longest-stalled are closed.
     pub unsent_max: usize,
 }
 
@@ -92,6 +101,8 @@ pub struct Connections<S> {
     limits: Limits,
     /// Bytes owed to all peers together.
     unsent: usize,
+    /// Bytes of memory held for that.
+    held: usize,
     /// Nobody is asked for more.
     retiring: bool,
 }
@@ -106,6 +117,7 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
             scratch: Scratch::new(case, chunk_len),
             limits,
             unsent: 0,
+            held: 0,
             retiring: false,
         }
     }
@@ -147,8 +159,14 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
         for _ in 0..self.ready.len().min(DRIVES_MAX) {
             let Some(index) = self.ready.pop_front() else { break };
             self.drive(index as usize, now, counters);
+            self.shed(counters);
         }
-        while self.unsent > self.limits.unsent_max {
+    }
+
+    /// Closes the longest-stalled until what is held is within its bound. Asked after every drive, so that the bound
+    /// is never exceeded by more than one answer.
+    fn shed(&mut self, counters: &mut Counters) {
+        while self.held > self.limits.unsent_max {
             let Some((longest, _)) = self.quiet.longest(Queue::Stalled) else { break };
             counters.tcp_closed_unsent += 1;
             self.close(longest, counters);
@@ -278,9 +296,10 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
         let Some(slot) = self.slots.get_mut(index) else { return };
         slot.queued = false;
         let connection = &mut slot.connection;
-        let before = connection.unsent();
+        let (unsent_before, held_before) = (connection.unsent(), connection.held());
         let next = connection.drive(&mut slot.stream, &mut self.scratch, self.limits.drive_bytes_max, counters);
-        self.unsent = self.unsent + connection.unsent() - before;
+        self.unsent = self.unsent + connection.unsent() - unsent_before;
+        self.held = self.held + connection.held() - held_before;
         match next {
             Next::Wait | Next::Again => {
                 // A peer that lingers cannot put off its end by sending more.
@@ -324,6 +343,12 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
         let slot = self.slots.remove(index);
         let lost = slot.connection.unsent();
         self.unsent -= lost;
+        self.held -= slot.connection.held();
+        if lost > 0 {
+            // An orderly end would say that this was all, and would leave the kernel holding what it had taken until
+            // it gives up on a peer that does not read.
+            slot.stream.abandon();
+        }
         counters.tcp_unsent_lost_bytes += lost as u64;
         self.quiet.remove(index);
     }

@@ -43,6 +43,8 @@ counters! {
     udp_dropped_source_port,
     /// Datagrams not answered because they were sent to a broadcast or multicast address.
     udp_dropped_group,
+    /// Datagrams not answered because their source had had as many replies as --udp-rate-limit allows.
+    udp_dropped_rate,
     /// Datagrams that the kernel dropped because the receive buffer was full, as of the last one received.
     udp_dropped_by_kernel,
     /// Datagrams not answered because they were longer than the receive slot.

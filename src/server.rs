@@ -96,7 +96,8 @@ impl Server {
                 let mut io = Socket::new(socket, config.udp_io)?;
                 poll.registry().register(io.socket_mut(), UDP, Interest::READABLE | Interest::WRITABLE)?;
                 let refused_port = (!config.allow_source_port_own).then_some(address.port());
-                let datagrams = Datagrams::new(Rules { case: config.case, refused_port }, &io);
+                let rules = Rules { case: config.case, refused_port, rate_limit: config.udp_rate_limit };
+                let datagrams = Datagrams::new(rules, &io, now);
                 Some(Udp { io, datagrams })
             }
         };
@@ -150,7 +151,7 @@ impl Server {
         self.note_events();
 
         if let Some(Udp { io, datagrams }) = &mut self.udp {
-            datagrams.turn(io, &mut self.counters);
+            datagrams.turn(io, self.now, &mut self.counters);
         }
         self.accept();
         let before = self.connections.len();
@@ -266,8 +267,10 @@ impl Server {
         self.stopping =
             Some(Stopping { deadline: self.now + self.drain_timeout, udp_received: self.counters.udp_received });
         // Whatever waits in a queue is looked for once more, event or not.
-        self.listener.note();
-        self.listener.resume();
+        if self.tcp.is_some() {
+            self.listener.note();
+            self.listener.resume();
+        }
         if let Some(udp) = &mut self.udp {
             udp.datagrams.note(true, false);
         }

@@ -307,6 +307,11 @@ impl Program {
         Program::spawn(&mut Command::new(SERVER), flags, stderr.into())
     }
 
+    /// The same by way of a command that becomes the server, or starts it as its first child.
+    pub(crate) fn start_with(command: &mut Command, flags: &[&str]) -> Program {
+        Program::spawn(command, flags, Stdio::piped())
+    }
+
     /// The same by way of a shell, which does `first` before it becomes the server.
     pub(crate) fn start_after(first: &str, flags: &[&str]) -> Program {
         let mut shell = Command::new("sh");

@@ -73,7 +73,9 @@ pub struct Context {
     pub command: Vec<String>,
     /// The server's process, where it is known already.
     pub server: Option<u32>,
-    /// The processor that the calling thread is bound to, for the record.
+    /// The processors that the program may use, for the record.
+    pub processors: usize,
+    /// The one of them that the calling thread is bound to.
     pub pinned_to: Option<Cpu>,
 }
 
@@ -254,7 +256,7 @@ fn document(plan: &Plan, context: &Context, generator: &Generator, parts: Parts)
         },
         env: Environment {
             kernel: host::kernel(),
-            cores: host::processors().len(),
+            cores: context.processors,
             pinned_to: context.pinned_to,
             local: parts.local,
         },
