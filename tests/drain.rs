@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::process::{Signal, WaitOptions, waitpid};
 
 mod common;
-use common::{PATIENCE, Program, pattern, ping, ping_udp, tcp_client, udp_client};
+use common::{PATIENCE, Program, pattern, ping, ping_udp, server, tcp_client, udp, udp_client};
 
 /// A prime, so that what is at one offset of the stream is nowhere near it again.
 const BLOCK_LEN: usize = 65_521;
@@ -222,6 +222,29 @@ fn a_flood_of_datagrams_does_not_keep_the_server_alive() {
         ended
     });
     assert_eq!(ended.unwrap().code, Some(0));
+}
+
+#[test]
+fn a_queue_of_datagrams_that_never_empties_is_left_in_the_end() {
+    // More than a turn receives, so that the queue is never found empty.
+    const EACH_TURN: u64 = 600;
+    // Far beyond what a receive buffer holds.
+    const SENT_MAX: u64 = 200_000;
+    let mut server = server(&[]);
+    let client = udp(&server);
+    server.stop();
+    let (mut sent, mut received) = (0, None);
+    while received != Some(server.counters().udp_received) {
+        assert!(sent < SENT_MAX, "the server still answers");
+        received = Some(server.counters().udp_received);
+        for _ in 0..EACH_TURN {
+            // Once the server has closed its socket, the port refuses.
+            let _ = client.send_to(b"x", server.address());
+        }
+        sent += EACH_TURN;
+        server.turn(Some(Duration::ZERO)).unwrap();
+    }
+    assert!(received >= Some(60_000), "what had arrived might have been more than {received:?}");
 }
 
 #[test]

@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
 mod common;
-use common::{ask, assert_same, has_ipv6, pattern, receive, server, turn_until, turn_until_quiet, udp};
+use common::{
+    ask, assert_same, exchange, has_ipv6, pattern, receive, server, tcp, turn_until, turn_until_quiet, udp, write_some,
+};
 
 /// Datagrams many at a time, where the system can, and one by one: a client must not notice which.
 const UDP_IO: [&str; 2] = ["auto", "portable"];
@@ -55,6 +58,27 @@ fn every_datagram_in_flight_is_answered_once_with_its_own_boundaries() {
             }
         }
         assert!(got == wanted, "replies were lost, joined, cut, doubled or sent to the wrong client");
+    }
+}
+
+#[test]
+fn a_full_queue_of_datagrams_does_not_put_off_a_connection() {
+    // More than one turn receives, and no more than the smallest usual receive buffer holds.
+    const DATAGRAMS: u64 = 500;
+    for how in UDP_IO {
+        let mut server = server(&["--udp-io", how]);
+        let (client, mut stream) = (udp(&server), tcp(&server));
+        assert_eq!(exchange(&mut server, &mut stream, b"hello", 5), b"HELLO");
+        turn_until_quiet(&mut server);
+        for _ in 0..DATAGRAMS {
+            client.send_to(b"x", server.address()).unwrap();
+        }
+        assert_eq!(write_some(&mut stream, b"me too"), 6);
+        server.turn(Some(Duration::ZERO)).unwrap();
+        let counters = server.counters();
+        assert!(counters.udp_received < DATAGRAMS, "one turn took them all");
+        assert_eq!(counters.tcp_sent_bytes, 11, "the connection waited for the datagrams");
+        turn_until(&mut server, "the rest", |server| server.counters().udp_replied == DATAGRAMS);
     }
 }
 
