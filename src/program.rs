@@ -55,7 +55,7 @@ fn serve(config: &Config) -> io::Result<ExitCode> {
     }
     log::info!("buffers in bytes: {}", sockets::describe_buffers(first, config)?);
     log::debug!("at most {connections_max} connections");
-    let line = first_line(first);
+    let place = place(first);
     let now = Instant::now();
     let reporters = Board::reporters(config.workers, config.stats, now);
     let share = connections_max.div_ceil(config.workers);
@@ -66,11 +66,11 @@ fn serve(config: &Config) -> io::Result<ExitCode> {
         // Before the first thread, which inherits it, and before anybody is told that this server can be used.
         sandbox::enter(config.workers > 1)?;
     }
-    notifiers[0].ready(&line);
+    notifiers[0].ready(&format!("serving {place}"));
     let servers = servers.into_iter().zip(notifiers).map(|(server, notifier)| server.telling(notifier)).collect();
     // Printed only now, when signals are already listened to: who waits for this line may act on it at once. A
     // server whose standard output is closed serves all the same.
-    let _ = writeln!(io::stdout().lock(), "{line}");
+    let _ = writeln!(io::stdout().lock(), "shout-server listening on {place}");
     let endings = run_all(servers, &config.pin)?;
 
     if !config.quiet {
@@ -133,13 +133,13 @@ fn pin_to(pin: &[usize], index: usize) {
 }
 
 /// Where the server listens, for scripts that wait for it.
-fn first_line(sockets: &Sockets) -> String {
+fn place(sockets: &Sockets) -> String {
     let protocols = match (&sockets.udp, &sockets.tcp) {
         (Some(_), Some(_)) => "udp+tcp",
         (Some(_), None) => "udp",
         (None, _) => "tcp",
     };
-    format!("shout-server listening on {protocols} {}", sockets.address)
+    format!("{protocols} {}", sockets.address)
 }
 
 /// How many connections the limit on open files allows, after raising it as far as it goes; at most `asked`.
