@@ -43,6 +43,7 @@
 //! | [`listener`] | the table of accept errors, and why accepting must pause by the clock |
 //! | [`server`] | **the loop**, which puts the rooms above together |
 //! | [`idle`], [`ratelimit`], [`counters`], [`signals`], [`sockets`], [`config`], [`report`] | the leaves, each on its own |
+//! | [`systemd`], [`sandbox`] | sockets from a service manager and news for it; what is given up before the first turn |
 //!
 //! Imports point one way: `server` knows everything, `connections` knows mio's `Token`, and nothing else below `server`
 //! has heard of `Poll`. Streams come in as `Read + Write`, datagrams through [`batch::DatagramIo`], time as an argument.
@@ -61,6 +62,8 @@
 //! | what if descriptors run out? | [`listener::after_accept_error`], [`connections::Connections::make_room`] |
 //! | what if two such servers are pointed at each other? | [`datagrams::Rules::refused_port`] |
 //! | how does it stop without losing anything? | [`server::Server::stop`] |
+//! | how is it replaced by the next one without anybody noticing? | [`systemd::passed_sockets`], [`sockets::Sockets::passed`] |
+//! | what can somebody do who has taken it over? | [`sandbox`] |
 //! | which errors are fatal? | none that a peer can cause; each table classifies by the action: [`datagrams::after_send_error`] |
 
 pub mod arguments;
@@ -75,9 +78,11 @@ pub mod listener;
 mod program;
 pub mod ratelimit;
 pub mod report;
+pub mod sandbox;
 pub mod server;
 pub mod signals;
 pub mod sockets;
+pub mod systemd;
 pub mod target;
 pub mod units;
 pub mod uppercase;
