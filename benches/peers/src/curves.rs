@@ -30,7 +30,7 @@ const DEFAULT_CONTESTANTS: [&str; 2] = ["shout", "naive-mio"];
 const DEFAULT_ROUNDS: usize = 3;
 const DEFAULT_SECONDS: Duration = Duration::from_millis(500);
 const TRIAL_ROUNDS: usize = 1;
-const TRIAL_SECONDS: Duration = Duration::from_millis(50);
+const TRIAL_SECONDS: Duration = Duration::from_millis(200);
 const TRIAL_POINTS: usize = 2;
 
 /// Where the drawings go, and where those of a trial go, which must not take the place of real ones.
@@ -39,6 +39,12 @@ const TRIAL_OUT: &str = "target/curves/trial";
 
 /// Messages in flight over all sources of the curve of sources: as many as it has at its end.
 const SOURCES_IN_FLIGHT: usize = 1_024;
+
+/// What the columns are.
+const LEGEND: &str = "\
+CPU µs: the server's time on its processor for one right reply, median of all rounds, and spread from the smallest to
+the largest. growth: the last point divided by the first, of the same round.
+";
 
 /// One quantity that grows while everything else stays.
 #[derive(Debug, Clone, Copy)]
@@ -213,15 +219,8 @@ impl Survey {
     }
 
     fn run(self, out: &mut dyn Write) -> Result<(), Stop> {
-        let Length { measured, warmup } = self.length;
-        let (measured, warmup) = (measured.as_secs_f64(), warmup.as_secs_f64());
-        writeln!(
-            out,
-            "{} rounds of {measured} s after {warmup} s of warm-up; {}; {} open files a process\n",
-            self.rounds,
-            self.place.describe(),
-            grouped(self.place.open_files())
-        )?;
+        let (length, place) = (self.length.describe(self.rounds), self.place.describe());
+        writeln!(out, "{length}; {place}; {} open files a process\n", grouped(self.place.open_files()))?;
         let mut faults = Faults::default();
         for curve in &self.curves {
             let points = self.possible(curve);
@@ -234,12 +233,7 @@ impl Survey {
             write!(out, "{report}Drawn in {}\n\n", path.display())?;
             out.flush()?;
         }
-        writeln!(
-            out,
-            "CPU µs: the server's time on its processor for one right reply, median of {} rounds, and from the smallest\n\
-             to the largest. growth: the last point divided by the first, of the same round.",
-            self.rounds
-        )?;
+        out.write_all(LEGEND.as_bytes())?;
         faults.verdict()
     }
 

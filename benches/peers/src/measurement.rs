@@ -28,6 +28,10 @@ const UDP_TIMEOUT: Duration = Duration::from_millis(500);
 /// A connection that owes an answer for this long is given up.
 const TCP_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// On a busy machine a process may wait for its processor for tens of milliseconds. A warm-up that is over before the
+/// first message could be sent would fail for that.
+const SHORTEST_WARMUP: Duration = Duration::from_millis(100);
+
 /// Descriptors that are not connections, on either side: standard streams, poll, timer, listener and the like.
 const OTHER_DESCRIPTORS: u64 = 100;
 
@@ -92,9 +96,16 @@ pub struct Length {
 }
 
 impl Length {
-    /// A quarter more to warm up: code and caches are warm in milliseconds, the kernel's buffers after some more.
+    /// A quarter more to warm up, but not less than code, caches and the kernel's buffers need.
     pub fn of(measured: Duration) -> Length {
-        Length { measured, warmup: measured / 4 }
+        Length { measured, warmup: (measured / 4).max(SHORTEST_WARMUP) }
+    }
+
+    /// `5 rounds of 0.8 s after 0.2 s of warm-up`.
+    pub fn describe(self, rounds: usize) -> String {
+        let Length { measured, warmup } = self;
+        let rounds = if rounds == 1 { "1 round".into() } else { format!("{rounds} rounds") };
+        format!("{rounds} of {} s after {} s of warm-up", measured.as_secs_f64(), warmup.as_secs_f64())
     }
 }
 

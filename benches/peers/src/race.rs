@@ -31,7 +31,7 @@ const REFERENCE: &str = "naive-mio";
 const DEFAULT_ROUNDS: usize = 5;
 const DEFAULT_SECONDS: Duration = Duration::from_millis(800);
 const TRIAL_ROUNDS: usize = 1;
-const TRIAL_SECONDS: Duration = Duration::from_millis(100);
+const TRIAL_SECONDS: Duration = Duration::from_millis(300);
 const TRIAL_SCENARIOS: [&str; 2] = ["udp-64", "tcp-64"];
 
 /// From this size on a message is bulk, and its rate is shown in bytes.
@@ -147,22 +147,14 @@ impl Race {
     }
 
     fn run(mut self, out: &mut dyn Write) -> Result<(), Stop> {
-        let Length { measured, warmup } = self.length;
-        writeln!(
-            out,
-            "{} rounds of {} s after {} s of warm-up; {}\n",
-            self.rounds,
-            measured.as_secs_f64(),
-            warmup.as_secs_f64(),
-            self.place.describe()
-        )?;
+        writeln!(out, "{}; {}\n", self.length.describe(self.rounds), self.place.describe())?;
         let mut faults = Faults::default();
         for scenario in self.scenarios.clone() {
             let results = self.race(&scenario, &mut faults)?;
             out.write_all(self.report(&scenario, &results).as_bytes())?;
             out.flush()?;
         }
-        out.write_all(legend(&self.contestants[self.reference()].name, self.rounds).as_bytes())?;
+        out.write_all(legend(&self.contestants[self.reference()].name).as_bytes())?;
         faults.verdict()
     }
 
@@ -282,12 +274,12 @@ fn noise(name: &str, first: &[Option<Figures>], again: &[Option<Figures>]) -> St
 }
 
 /// What the columns are.
-fn legend(reference: &str, rounds: usize) -> String {
+fn legend(reference: &str) -> String {
     format!(
-        "Medians of {rounds} rounds. × and spread: divided by {reference} in the same round; median, and smallest to\n\
-         largest. CPU: the server's time on its processor for one right reply. client: the share of the time that the\n\
-         load generator was on its own; near 100 % the rate is the generator's limit, and CPU is what to compare.\n\
-         p99: response time. lost and wrong: sums over all rounds; any wrong reply fails the race.\n"
+        "Medians of all rounds. × and spread: divided by {reference} in the same round; median, and smallest to largest.\n\
+         CPU: the server's time on its processor for one right reply. client: the share of the time that the load\n\
+         generator was on its own; near 100 % the rate is the generator's limit, and CPU is what to compare. p99:\n\
+         response time. lost and wrong: sums over all rounds; any wrong reply fails the race.\n"
     )
 }
 

@@ -21,6 +21,9 @@ fn run(program: Program, words: &[&str]) -> (String, ExitCode) {
     (String::from_utf8(out).unwrap(), code)
 }
 
+/// Long enough for a process to get its turn on a machine that is busy.
+const SHORT: &str = "300ms";
+
 /// A path of this test run's own.
 fn scratch(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id()))
@@ -58,7 +61,7 @@ fn datagram_server(name: &str, answer: &str) -> String {
 fn two_contestants_race_and_every_figure_is_there() {
     let json = scratch("race.json");
     let mut words = vec!["--contestants", "shout,naive-mio", "--scenarios", "udp-64,tcp-64"];
-    words.extend(["--rounds", "2", "--seconds", "50ms", "--json", json.to_str().unwrap()]);
+    words.extend(["--rounds", "2", "--seconds", SHORT, "--json", json.to_str().unwrap()]);
     let (output, code) = run(RACE, &words);
     assert_eq!(code, ExitCode::SUCCESS, "{output}");
     for contestant in ["shout", "naive-mio", "shout again"] {
@@ -91,7 +94,7 @@ fn two_contestants_race_and_every_figure_is_there() {
 #[test]
 fn tables_for_a_readme_are_markdown() {
     let words =
-        ["--contestants", "naive-mio", "--scenarios", "tcp-1", "--rounds", "1", "--seconds", "20ms", "--markdown"];
+        ["--contestants", "naive-mio", "--scenarios", "tcp-1", "--rounds", "1", "--seconds", SHORT, "--markdown"];
     let (output, code) = run(RACE, &words);
     assert_eq!(code, ExitCode::SUCCESS, "{output}");
     let rows = output.lines().filter(|line| line.starts_with('|') && line.ends_with('|')).count();
@@ -105,7 +108,7 @@ fn a_server_of_somebody_else_can_take_part() {
     }
     let added = datagram_server("textbook", "text.upper()");
     let words = ["--contestants", "naive-mio", "--add", &added, "--scenarios", "udp-1", "--rounds", "1"];
-    let (output, code) = run(RACE, &[&words[..], &["--seconds", "50ms"]].concat());
+    let (output, code) = run(RACE, &[&words[..], &["--seconds", SHORT]].concat());
     assert_eq!(code, ExitCode::SUCCESS, "{output}");
     assert_eq!(cells(&output, "textbook").last(), Some(&"0"), "{output}");
 }
@@ -118,7 +121,7 @@ fn a_wrong_reply_fails_the_race() {
     for (fault, answer) in [("lower", "text.lower()"), ("short", "text.upper()[:-1]")] {
         let added = datagram_server(fault, answer);
         let words = ["--contestants", "naive-mio", "--add", &added, "--scenarios", "udp-1", "--rounds", "1"];
-        let (output, code) = run(RACE, &[&words[..], &["--seconds", "50ms"]].concat());
+        let (output, code) = run(RACE, &[&words[..], &["--seconds", SHORT]].concat());
         assert_eq!(code, ExitCode::FAILURE, "{output}");
         assert_ne!(cells(&output, fault).last(), Some(&"0"), "{output}");
         assert_eq!(cells(&output, "naive-mio").last(), Some(&"0"), "the others keep their results: {output}");
@@ -128,7 +131,7 @@ fn a_wrong_reply_fails_the_race() {
 #[test]
 fn a_server_that_does_not_start_fails_the_race_and_spoils_nothing() {
     let words = ["--contestants", "naive-mio", "--add", "none=false {port}", "--scenarios", "tcp-1", "--rounds", "1"];
-    let (output, code) = run(RACE, &[&words[..], &["--seconds", "20ms"]].concat());
+    let (output, code) = run(RACE, &[&words[..], &["--seconds", SHORT]].concat());
     assert_eq!(code, ExitCode::FAILURE, "{output}");
     assert_eq!(cells(&output, "none")[1], "–", "{output}");
     assert_eq!(cells(&output, "naive-mio").last(), Some(&"0"), "{output}");
@@ -137,10 +140,8 @@ fn a_server_that_does_not_start_fails_the_race_and_spoils_nothing() {
 #[test]
 fn curves_are_measured_and_drawn() {
     let directory = scratch("curves");
-    let (output, code) = run(
-        CURVES,
-        &["--test", "--curves", "idle,udp-size", "--out", directory.to_str().unwrap(), "--seconds", "20ms"],
-    );
+    let (output, code) =
+        run(CURVES, &["--test", "--curves", "idle,udp-size", "--out", directory.to_str().unwrap(), "--seconds", SHORT]);
     assert_eq!(code, ExitCode::SUCCESS, "{output}");
     for name in ["idle", "udp-size"] {
         let drawing = fs::read_to_string(directory.join(format!("{name}.svg"))).unwrap();
