@@ -12,16 +12,18 @@
 //! group with its own demand and its own recorder, so that neither transport waits for the other.
 
 mod answers;
+mod endings;
+mod lanes;
 mod stage;
 
 use std::collections::VecDeque;
-use std::ops::Range;
 
 use crate::clock::Nanos;
 use crate::ledger::{DatagramLedger, StreamLedger};
 use crate::payload::{Identity, Payload};
 use crate::recorder::Recorder;
 use crate::schedule::Arrivals;
+use lanes::{Book, Group, Lane, Want};
 
 pub use stage::{Demand, Ending, LaneGroup, Stage, Transport};
 
@@ -35,53 +37,6 @@ const LINGER: Nanos = 50_000_000;
 /// Messages that may be under way at once, over all lanes of a transport. Two dozen bytes each: it bounds memory when a
 /// server stalls under an open loop, at 24 MiB.
 pub const MOST_IN_FLIGHT: usize = 1 << 20;
-
-#[derive(Debug)]
-enum Book {
-    Datagrams(DatagramLedger),
-    Stream(StreamLedger),
-}
-
-#[derive(Debug)]
-struct Lane {
-    book: Book,
-    group: usize,
-    /// Closed loop: when each free place in the window fell free, oldest first.
-    places: VecDeque<Nanos>,
-    is_alive: bool,
-    /// The socket has no room; the shell says when it has.
-    is_blocked: bool,
-    /// The lane is in its group's `ready` queue.
-    is_queued: bool,
-}
-
-impl Lane {
-    fn outstanding(&self) -> usize {
-        match &self.book {
-            Book::Datagrams(ledger) => ledger.outstanding(),
-            Book::Stream(ledger) => ledger.outstanding(),
-        }
-    }
-}
-
-#[derive(Debug)]
-enum Want {
-    Nothing,
-    Answers,
-    Arrivals { arrivals: Arrivals, window: usize },
-}
-
-#[derive(Debug)]
-struct Group {
-    transport: Transport,
-    lanes: Range<usize>,
-    timeout: Nanos,
-    want: Want,
-    /// Lanes that could take a message now, the longest idle first.
-    ready: VecDeque<usize>,
-    alive: usize,
-    recorder: Recorder,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -219,11 +174,6 @@ impl Engine {
         self.queue(index);
     }
 
-    /// Messages without numbers are told apart by there being only one.
-    fn only_one_fits(&self, lane: usize) -> bool {
-        matches!(self.lanes[lane].book, Book::Datagrams(_)) && !self.payload.is_numbered()
-    }
-
     /// Whether the stage is over: everything sent has been settled.
     pub fn is_idle(&self) -> bool {
         self.phase == Phase::Idle
@@ -232,19 +182,6 @@ impl Engine {
     /// Whether any lane can still be used.
     pub fn has_live_lanes(&self) -> bool {
         self.groups.iter().any(|group| group.alive > 0)
-    }
-
-    /// Stops sending and lets what is under way come in.
-    pub fn stop(&mut self, now: Nanos) {
-        if self.phase == Phase::Sending {
-            self.end_sending(now);
-        }
-    }
-
-    /// Ends the stage at once; what is under way is counted as such.
-    pub fn cut_off(&mut self, now: Nanos) {
-        self.stop(now);
-        self.end_stage();
     }
 
     /// Looks at the deadlines. Cheap when none is due.
@@ -261,8 +198,8 @@ impl Engine {
             }
         }
         if let Phase::Draining { not_before, until } = self.phase {
-            let outstanding = self.lanes.iter().any(|lane| lane.outstanding() > 0);
-            if now >= until || (now >= not_before && !outstanding) {
+            let is_settled = || self.lanes.iter().all(|lane| lane.outstanding() == 0);
+            if now >= until || (now >= not_before && is_settled()) {
                 self.end_stage();
             }
         }
@@ -279,7 +216,7 @@ impl Engine {
             for group in self.groups.iter().filter(|group| !group.ready.is_empty()) {
                 wake = wake.min(match &group.want {
                     Want::Nothing => Nanos::MAX,
-                    Want::Answers => self.started,
+                    Want::Answers => self.started, // at once
                     Want::Arrivals { arrivals, .. } => self.started + arrivals.peek(),
                 });
             }
@@ -312,12 +249,15 @@ impl Engine {
     }
 
     /// Appends up to `most` messages that are due on `lane`, which [`next_sender`](Self::next_sender) has just named,
-    /// and says how many.
+    /// and says how many. What has piled up in an open loop is spread over the lanes that are ready.
     pub fn compose(&mut self, lane: usize, now: Nanos, most: usize, out: &mut Vec<u8>) -> usize {
         let group = self.lanes[lane].group;
         debug_assert_eq!(self.groups[group].ready.front(), Some(&lane));
         self.groups[group].ready.pop_front();
         self.lanes[lane].is_queued = false;
+        let is_spread =
+            matches!(self.groups[group].want, Want::Arrivals { .. }) && !self.groups[group].ready.is_empty();
+        let most = if is_spread { most.min(1) } else { most };
         let mut composed = 0;
         while composed < most && self.messages_left > 0 && self.has_room(lane) {
             let Some(intended) = self.take_intended(lane, now) else { break };
@@ -390,24 +330,6 @@ impl Engine {
         self.payload.longest()
     }
 
-    /// A TCP lane ended. What was under way on it is lost.
-    pub fn stream_ended(&mut self, lane: usize, ending: Ending) {
-        if !self.lanes[lane].is_alive {
-            return;
-        }
-        let endings = &mut self.recorder(lane).endings;
-        match ending {
-            Ending::Closed => endings.closed += 1,
-            Ending::Reset => endings.reset += 1,
-        }
-        self.abandon(lane);
-    }
-
-    /// A stream that has been given up, to be closed by the shell.
-    pub fn take_doomed(&mut self) -> Option<usize> {
-        self.doomed.pop()
-    }
-
     /// Sums over all groups so far.
     pub fn totals(&self) -> Totals {
         self.groups.iter().map(|group| &group.recorder).fold(
@@ -430,143 +352,6 @@ impl Engine {
     /// What was recorded, by transport. Complete when [`is_idle`](Self::is_idle).
     pub fn recorders(&self) -> impl Iterator<Item = (Transport, &Recorder)> {
         self.groups.iter().map(|group| (group.transport, &group.recorder))
-    }
-
-    /// Whether a lane's ledger and window have room for one more message.
-    fn has_room(&mut self, index: usize) -> bool {
-        let only_one_fits = self.only_one_fits(index);
-        let lane = &mut self.lanes[index];
-        let window = match &self.groups[lane.group].want {
-            Want::Nothing => 0,
-            // The places are the window.
-            Want::Answers => {
-                if lane.places.is_empty() {
-                    0
-                } else {
-                    usize::MAX
-                }
-            }
-            Want::Arrivals { window, .. } => *window,
-        };
-        let window = if only_one_fits { window.min(1) } else { window };
-        lane.outstanding() < window
-            && match &mut lane.book {
-                Book::Datagrams(ledger) => ledger.has_room(),
-                Book::Stream(_) => true,
-            }
-    }
-
-    /// Puts a lane that could send into its group's queue, once.
-    fn queue(&mut self, index: usize) {
-        let lane = &self.lanes[index];
-        if lane.is_queued || lane.is_blocked || !lane.is_alive || !self.has_room(index) {
-            return;
-        }
-        let lane = &mut self.lanes[index];
-        lane.is_queued = true;
-        self.groups[lane.group].ready.push_back(index);
-    }
-
-    /// Takes a lane out of its group's queue.
-    fn unqueue(&mut self, index: usize) {
-        let lane = &mut self.lanes[index];
-        if !std::mem::take(&mut lane.is_queued) {
-            return;
-        }
-        let ready = &mut self.groups[lane.group].ready;
-        // Nearly always it has just been put at the end.
-        if ready.back() == Some(&index) {
-            ready.pop_back();
-        } else {
-            ready.retain(|&other| other != index);
-        }
-    }
-
-    /// A message of this lane has been settled at `now`.
-    fn free_place(&mut self, index: usize, now: Nanos) {
-        let lane = &mut self.lanes[index];
-        if matches!(self.groups[lane.group].want, Want::Answers) {
-            lane.places.push_back(now);
-        }
-        self.queue(index);
-    }
-
-    fn expire(&mut self, index: usize, now: Nanos) {
-        let lane = &mut self.lanes[index];
-        let group = &mut self.groups[lane.group];
-        match &mut lane.book {
-            Book::Datagrams(ledger) => {
-                let lost = ledger.expire(now);
-                group.recorder.counts.lost += lost as u64;
-                for _ in 0..lost {
-                    self.free_place(index, now);
-                }
-            }
-            Book::Stream(ledger) => {
-                if ledger.oldest_issued().is_some_and(|issued| now.saturating_sub(issued) > group.timeout) {
-                    group.recorder.endings.timed_out += 1;
-                    self.abandon(index);
-                    self.doomed.push(index);
-                }
-            }
-        }
-    }
-
-    /// Takes a stream out of service and settles what was under way on it.
-    fn abandon(&mut self, index: usize) {
-        self.unqueue(index);
-        let lane = &mut self.lanes[index];
-        let group = &mut self.groups[lane.group];
-        lane.is_alive = false;
-        group.alive -= 1;
-        if let Book::Stream(ledger) = &mut lane.book {
-            let abandoned = ledger.abandon();
-            let truncated = u64::from(abandoned.partly_answered);
-            let counts = &mut group.recorder.counts;
-            counts.truncated += truncated;
-            counts.wrong += truncated;
-            counts.lost += abandoned.in_flight as u64 - truncated;
-        }
-    }
-
-    fn end_sending(&mut self, now: Nanos) {
-        self.ended = now;
-        let longest_timeout = self.groups.iter().map(|group| group.timeout).max().unwrap_or(0);
-        // One sweep past the last deadline: by then everything has been settled by its own timeout.
-        self.phase = Phase::Draining { not_before: now + LINGER, until: now + longest_timeout + 2 * SWEEP };
-        for group in &mut self.groups {
-            let counts = &mut group.recorder.counts;
-            counts.scheduled = match &group.want {
-                Want::Nothing | Want::Answers => 0,
-                // A run that ends by its number of messages leaves nothing undone.
-                Want::Arrivals { .. } if self.messages_left == 0 => 0,
-                Want::Arrivals { arrivals, .. } => arrivals.left_before(now - self.started),
-            };
-            group.want = Want::Nothing;
-            group.ready.clear();
-        }
-        for lane in &mut self.lanes {
-            lane.is_queued = false;
-        }
-    }
-
-    fn end_stage(&mut self) {
-        self.phase = Phase::Idle;
-        for group in &mut self.groups {
-            let lanes = &self.lanes[group.lanes.clone()];
-            let (mut in_flight, mut outstanding) = (0, 0);
-            for lane in lanes {
-                outstanding += lane.outstanding();
-                in_flight += match &lane.book {
-                    Book::Datagrams(ledger) => ledger.in_flight(),
-                    Book::Stream(ledger) => ledger.in_flight(),
-                };
-            }
-            let counts = &mut group.recorder.counts;
-            counts.in_flight_at_end = in_flight as u64;
-            counts.scheduled += counts.sent + (outstanding - in_flight) as u64;
-            debug_assert!(counts.is_balanced(), "{counts:?}");
-        }
     }
 
     fn recorder(&mut self, lane: usize) -> &mut Recorder {

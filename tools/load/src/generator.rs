@@ -161,11 +161,10 @@ impl Generator {
         self.engine.begin(stage, began);
         let mut watch_at = began;
         loop {
-            self.turn()?;
+            let now = self.turn()?;
             if self.engine.is_idle() {
                 return Ok(());
             }
-            let now = self.clock.now();
             if !self.engine.has_live_lanes() {
                 self.engine.stop(now);
             }
@@ -180,8 +179,8 @@ impl Generator {
         }
     }
 
-    /// One pass of the loop.
-    fn turn(&mut self) -> io::Result<()> {
+    /// One pass of the loop. Returns the time at its end, or a little before.
+    fn turn(&mut self) -> io::Result<Nanos> {
         let timeout = if self.readable.is_empty() {
             let wake = self.engine.wake_at();
             self.pacer.timeout(self.clock.now(), wake)?
@@ -200,16 +199,18 @@ impl Generator {
                 self.receive(lane);
             }
         }
-        self.engine.tick(self.clock.now());
+        let mut now = self.clock.now();
+        self.engine.tick(now);
         while let Some(lane) = self.engine.take_doomed() {
             self.sockets[lane] = Socket::Gone;
         }
         for _ in 0..SEND_BUDGET {
-            let now = self.clock.now();
             let Some(lane) = self.engine.next_sender(now) else { break };
-            self.send(lane, now);
+            // The time of this send serves to find the next one: a reading of the clock costs as much as all the rest
+            // of the accounts of a message.
+            now = self.send(lane, now);
         }
-        Ok(())
+        Ok(now)
     }
 
     fn note_events(&mut self) {
@@ -237,8 +238,8 @@ impl Generator {
         }
     }
 
-    /// Composes what is due on a lane and sends it.
-    fn send(&mut self, lane: usize, now: Nanos) {
+    /// Composes what is due on a lane and sends it. Returns the time at which it was sent.
+    fn send(&mut self, lane: usize, now: Nanos) -> Nanos {
         match &mut self.sockets[lane] {
             Socket::Datagrams(socket) => {
                 let composed = self.engine.compose(lane, now, DatagramLane::BATCH, socket.outbox());
@@ -248,18 +249,18 @@ impl Generator {
                 let most = (StreamLane::BATCH_BYTES / self.engine.message_size()).max(1);
                 self.engine.compose(lane, now, most, socket.outbox());
             }
-            Socket::Gone => return,
+            Socket::Gone => return now,
         }
-        self.flush(lane, true);
+        self.flush(lane, true)
     }
 
-    /// Sends what waits on a lane. `is_new`: the lane was not known to be blocked.
-    fn flush(&mut self, lane: usize, is_new: bool) {
+    /// Sends what waits on a lane, and returns the time at which it did. `is_new`: the lane was not known to be blocked.
+    fn flush(&mut self, lane: usize, is_new: bool) -> Nanos {
         let issued_at = self.clock.now();
         let flush = match &mut self.sockets[lane] {
             Socket::Datagrams(socket) => socket.flush(),
             Socket::Stream(socket) => socket.flush(),
-            Socket::Gone => return,
+            Socket::Gone => return issued_at,
         };
         self.engine.sent(lane, flush.issued, issued_at);
         self.engine.refused(lane, flush.refused);
@@ -273,6 +274,7 @@ impl Generator {
                 self.end(lane, Ending::Reset);
             }
         }
+        issued_at
     }
 
     fn receive(&mut self, lane: usize) {

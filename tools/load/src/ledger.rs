@@ -112,7 +112,8 @@ impl DatagramLedger {
         if self.slots.len() == self.most_slots {
             return false;
         }
-        self.remembered_from = self.composed.saturating_sub(self.slots.len() as u64);
+        // The ring is full, so the oldest one in flight is also the oldest one that it still holds.
+        self.remembered_from = self.oldest;
         let mut grown = vec![Slot::default(); 2 * self.slots.len()];
         for sequence in self.remembered_from..self.composed {
             grown[sequence as usize & (2 * self.slots.len() - 1)] = self.slots[self.index(sequence)];
@@ -463,14 +464,21 @@ mod tests {
             }
             has_room
         };
-        assert!(send(&mut ledger, 0) && send(&mut ledger, 1));
-        assert_eq!(ledger.answer(1, 2), Arrival::OnTime(Flight { intended: 1, issued: 1 }));
-        for time in 2..4 * first {
+        assert!(send(&mut ledger, 0) && send(&mut ledger, 1) && send(&mut ledger, 2));
+        for time in [0, 2] {
+            assert_eq!(ledger.answer(time, 2), Arrival::OnTime(Flight { intended: time, issued: time }));
+        }
+        for time in 3..2 * first {
             assert!(send(&mut ledger, time), "at {time}");
         }
-        assert!(!send(&mut ledger, 0), "message 0 is still in flight, and its slot would be the next");
-        assert_eq!(ledger.answer(1, 3), Arrival::Duplicate, "remembered through both moves");
-        for time in 2..4 * first {
+        assert_eq!(ledger.answer(0, 3), Arrival::Late { lost_now: false }, "out of the ring");
+        assert_eq!(ledger.answer(2, 3), Arrival::Duplicate, "remembered through one move");
+        for time in 2 * first..=4 * first {
+            assert!(send(&mut ledger, time), "at {time}");
+        }
+        assert!(!send(&mut ledger, 0), "message 1 is still in flight, and its slot would be the next");
+        assert_eq!(ledger.answer(2, 3), Arrival::Duplicate, "remembered through both moves");
+        for time in 3..=4 * first {
             assert_eq!(ledger.answer(time, time + 1), Arrival::OnTime(Flight { intended: time, issued: time }));
         }
         assert_eq!(ledger.in_flight(), 1);

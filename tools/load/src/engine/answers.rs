@@ -1,6 +1,7 @@
 //! What arrives: which message it answers, whether it is right, and what is counted for it. Pure: no I/O, no clock.
 
-use super::{Book, Engine, Lane};
+use super::Engine;
+use super::lanes::{Book, Lane};
 use crate::clock::Nanos;
 use crate::ledger::{Arrival, DatagramLedger};
 use crate::payload::{Comparison, Identity, Payload};
