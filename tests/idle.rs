@@ -99,19 +99,23 @@ fn nineteen_thousand_idle_connections_take_four_megabytes_and_no_time() {
 
 #[test]
 fn a_thousand_open_connections_cost_no_turns_while_they_are_idle() {
-    const COUNT: usize = 1000;
+    const WANTED: u64 = 1000;
     let _all = all_descriptors();
-    raise_descriptors();
+    // Both ends of each are in this process.
+    let count = WANTED.min(raise_descriptors().saturating_sub(DESCRIPTORS_RESERVED) / 2) as usize;
+    if count < WANTED as usize {
+        println!("the limit on open files leaves {count} connections");
+    }
     // With both timers running that connections can have.
     let mut server = server(&["--idle-timeout", "1h", "--stall-timeout", "1h"]);
     let mut clients = Vec::new();
-    for _ in 0..COUNT {
+    for _ in 0..count {
         let mut client = tcp(&server);
         assert_eq!(exchange(&mut server, &mut client, b"hello", 5), b"HELLO");
         clients.push(client);
     }
     turn_until_quiet(&mut server);
-    assert_eq!(server.connections(), (COUNT, 0));
+    assert_eq!(server.connections(), (count, 0));
     let (before, start) = (*server.counters(), Instant::now());
     turn_until(&mut server, "two seconds of nothing", |_| start.elapsed() >= Duration::from_secs(2));
     // Each turn was ended by the 20 ms that a turn waits here, and by no event.
