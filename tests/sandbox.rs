@@ -12,7 +12,7 @@ use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
 mod launcher;
 
-use launcher::{PATIENCE, PLAIN, SERVER, Server, can_run, command, descriptors, passing, sockets};
+use launcher::{PATIENCE, PLAIN, SERVER, Server, can_run, command, descriptors, passing, retried, sockets};
 
 /// Every way in which the loop moves bytes and waits.
 const WAYS: [&[&str]; 6] = [
@@ -70,14 +70,14 @@ fn datagrams(address: SocketAddr) {
     let mut answer = vec![0; 65_536];
     for length in [0, 1, 1_472, 65_507] {
         socket.send(&vec![b'u'; length]).unwrap();
-        let received = socket.recv(&mut answer).unwrap();
+        let received = retried(|| socket.recv(&mut answer)).unwrap();
         assert_eq!(answer[..received], vec![b'U'; length]);
     }
     for _ in 0..100 {
         socket.send(b"in a train").unwrap();
     }
     for _ in 0..100 {
-        let received = socket.recv(&mut answer).unwrap();
+        let received = retried(|| socket.recv(&mut answer)).unwrap();
         assert_eq!(&answer[..received], b"IN A TRAIN");
     }
 }
@@ -197,9 +197,12 @@ fn a_second_signal_ends_it_at_once() {
     let server = Server::start(&mut command(&["--listen", "127.0.0.1:0", "--sandbox"]));
     let (_, address) = server.listening();
     let mut stream = connect(address);
+    stream.write_all(b"x").unwrap();
+    stream.read_exact(&mut [0]).unwrap();
     // Owed and not read, it holds up the end.
     stream.set_nonblocking(true).unwrap();
-    while stream.write(&[b'x'; 65_536]).is_ok() {}
+    let chunk = vec![b'x'; 65_536];
+    while stream.write(&chunk).is_ok() {}
     server.signal(Signal::TERM);
     server.line_with("stopping");
     server.signal(Signal::TERM);
