@@ -42,7 +42,7 @@
 //! | [`datagrams`], [`batch`] | one UDP turn; runs; what a failed send means. Many datagrams per system call |
 //! | [`listener`] | the table of accept errors, and why accepting must pause by the clock |
 //! | [`server`] | **the loop**, which puts the rooms above together |
-//! | [`idle`], [`counters`], [`signals`], [`sockets`], [`config`], [`report`] | the leaves, each on its own |
+//! | [`idle`], [`ratelimit`], [`counters`], [`signals`], [`sockets`], [`config`], [`report`] | the leaves, each on its own |
 //! | [`systemd`], [`sandbox`] | sockets from a service manager and news for it; what is given up before the first turn |
 //!
 //! Imports point one way: `server` knows everything, `connections` knows mio's `Token`, and nothing else below `server`
@@ -56,7 +56,9 @@
 //! |---|---|
 //! | what happens to a datagram between its arrival and its reply? | [`datagrams::Datagrams::turn`] |
 //! | what if the peer closes at the same moment as it sends? | [`connection::Connection::drive`], the short-read rule |
-//! | what if a peer never reads? | [`connection`], the tail; [`connections::Limits::unsent_max`] |
+//! | what if a peer never reads? | [`connection`], the tail; [`connections::Limits::unsent_max`]; [`sockets::NOTSENT_MAX`] for the kernel's share |
+//! | what if a peer vanishes without a word? | [`sockets`], `notice_silence` |
+//! | what if somebody forges the source of datagrams? | [`datagrams::Rules`], [`ratelimit`] |
 //! | what if descriptors run out? | [`listener::after_accept_error`], [`connections::Connections::make_room`] |
 //! | what if two such servers are pointed at each other? | [`datagrams::Rules::refused_port`] |
 //! | how does it stop without losing anything? | [`server::Server::stop`] |
@@ -74,6 +76,7 @@ pub mod datagrams;
 pub mod idle;
 pub mod listener;
 mod program;
+pub mod ratelimit;
 pub mod report;
 pub mod sandbox;
 pub mod server;

@@ -19,7 +19,7 @@ use crate::datagrams::{Datagrams, Rules};
 use crate::listener::Listener;
 use crate::report::Reporter;
 use crate::signals::{Signals, Wish};
-use crate::sockets::Sockets;
+use crate::sockets::{self, Sockets};
 use crate::systemd::Notifier;
 
 /// Connections count from zero, so that these can never be one of theirs.
@@ -100,7 +100,8 @@ impl Server {
                 let mut io = Socket::new(socket, config.udp_io)?;
                 poll.registry().register(io.socket_mut(), UDP, Interest::READABLE | Interest::WRITABLE)?;
                 let refused_port = (!config.allow_source_port_own).then_some(address.port());
-                let datagrams = Datagrams::new(Rules { case: config.case, refused_port }, &io);
+                let rules = Rules { case: config.case, refused_port, rate_limit: config.udp_rate_limit };
+                let datagrams = Datagrams::new(rules, &io, now);
                 Some(Udp { io, datagrams })
             }
         };
@@ -162,7 +163,7 @@ impl Server {
         self.note_events();
 
         if let Some(Udp { io, datagrams }) = &mut self.udp {
-            datagrams.turn(io, &mut self.counters);
+            datagrams.turn(io, self.now, &mut self.counters);
         }
         self.accept();
         let before = self.connections.len();
@@ -241,9 +242,14 @@ impl Server {
     fn accept(&mut self) {
         let Some(socket) = &self.tcp else { return };
         let (now, registry, connections) = (self.now, self.poll.registry(), &mut self.connections);
-        let wants_room = self.listener.is_paused() || (self.listener.has_work() && connections.room() == 0);
-        if wants_room && connections.make_room(now, &mut self.counters) {
-            self.listener.resume();
+        if self.listener.is_paused() || (self.listener.has_work() && connections.room() == 0) {
+            // accept(2) fails for want of a descriptor even where nobody waits, and a turn that ended for want of room
+            // has not looked. Nobody has to go for a newcomer who is not there.
+            if !sockets::someone_waits(socket) {
+                self.listener.note_empty();
+            } else if connections.make_room(now, &mut self.counters) {
+                self.listener.resume();
+            }
         }
         let accept = || socket.accept().map(|(stream, _peer)| stream);
         self.listener.turn(now, connections.room(), &mut self.counters, accept, |stream, counters| {
@@ -279,8 +285,10 @@ impl Server {
             self.leave_queues();
         } else {
             // Whatever waits in a queue is looked for once more, event or not.
-            self.listener.note();
-            self.listener.resume();
+            if self.tcp.is_some() {
+                self.listener.note();
+                self.listener.resume();
+            }
             if let Some(udp) = &mut self.udp {
                 udp.datagrams.note(true, false);
             }
