@@ -91,8 +91,8 @@ pub struct Config {
     pub udp_rate_limit: Option<NonZeroU32>,
 
     /// Let the next server start on the same address while this one ends. Both need this flag; without it a second
-    /// start is refused. What the kernel has queued for this one at its end goes to the next one only where
-    /// `net.ipv4.tcp_migrate_req` is 1, and is reset otherwise; sockets that a service manager passes lose nothing
+    /// start is refused. Connections that the kernel holds for this one at its very end are reset, or handed to the next
+    /// one where `net.ipv4.tcp_migrate_req` is 1; datagrams are lost. Sockets from a service manager lose neither
     #[arg(long)]
     pub reuse_port: bool,
 

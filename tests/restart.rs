@@ -12,7 +12,7 @@ use rustix::process::Signal;
 
 mod launcher;
 
-use launcher::{PATIENCE, Server, can_run, command, descriptors, passing, sockets};
+use launcher::{PATIENCE, Server, can_run, command, descriptors, passing, retried, sockets};
 
 /// How often the server is replaced under load.
 const RESTARTS: usize = 6;
@@ -81,7 +81,7 @@ impl Client<'_> {
             let mut answer = vec![0; question.len()];
             let mut length = 0;
             while length < answer.len() {
-                match stream.read(&mut answer[length..]).expect("a connection was reset") {
+                match retried(|| stream.read(&mut answer[length..])).expect("a connection was reset") {
                     0 => break,
                     more => length += more,
                 }
@@ -109,7 +109,7 @@ impl Client<'_> {
                 break;
             }
             socket.send(format!("datagram {number}").as_bytes()).unwrap();
-            let length = socket.recv(&mut answer).expect("a datagram was lost");
+            let length = retried(|| socket.recv(&mut answer)).expect("a datagram was lost");
             assert_eq!(str::from_utf8(&answer[..length]), Ok(format!("DATAGRAM {number}").as_str()));
             self.count();
         }
@@ -194,7 +194,7 @@ fn what_comes_between_two_servers_waits_for_the_second() {
     let second = Server::start(&mut passing(descriptors(&tcp, &udp), &[]));
     for (number, stream) in streams.iter_mut().enumerate() {
         let mut answer = [0; 64];
-        let (length, from) = client.recv_from(&mut answer).unwrap();
+        let (length, from) = retried(|| client.recv_from(&mut answer)).unwrap();
         assert_eq!((str::from_utf8(&answer[..length]).unwrap(), from), (format!("UDP {number}").as_str(), address));
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
@@ -214,10 +214,13 @@ fn a_server_that_ends_slowly_sleeps_while_its_passed_sockets_fill_for_the_next()
 
     // A peer that does not read holds up the end.
     let mut slow = TcpStream::connect(address).unwrap();
+    // Its first answer shows that it has been accepted, and does not wait with the others.
+    slow.write_all(b"x").unwrap();
+    slow.read_exact(&mut [0]).unwrap();
     slow.set_nonblocking(true).unwrap();
-    let mut owed = 0;
+    let (chunk, mut owed) = (vec![b'x'; 65_536], 0);
     loop {
-        match slow.write(&[b'x'; 65_536]) {
+        match slow.write(&chunk) {
             Ok(length) => owed += length,
             Err(error) if error.kind() == ErrorKind::WouldBlock => break,
             Err(error) => panic!("{error}"),
@@ -234,7 +237,7 @@ fn a_server_that_ends_slowly_sleeps_while_its_passed_sockets_fill_for_the_next()
         server.line_with("  turns ").parse::<u64>().unwrap()
     };
     let before = turns();
-    let after = (0..ROUNDS).map(|_| turns()).last().unwrap();
+    let after = (0..ROUNDS).map(|_| turns()).max().unwrap();
     assert!(after - before < 5 * ROUNDS, "{} turns for {ROUNDS} signals", after - before);
 
     slow.set_nonblocking(false).unwrap();
@@ -251,7 +254,7 @@ fn a_server_that_ends_slowly_sleeps_while_its_passed_sockets_fill_for_the_next()
     assert_eq!(client.recv(&mut [0; 64]).unwrap_err().kind(), ErrorKind::WouldBlock, "answered by the first");
     client.set_nonblocking(false).unwrap();
     let second = Server::start(&mut passing(descriptors(&tcp, &udp), &[]));
-    assert_eq!(client.recv(&mut [0; 64]).unwrap(), b"for the next".len());
+    assert_eq!(retried(|| client.recv(&mut [0; 64])).unwrap(), b"for the next".len());
     for stream in &mut queued {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(b"x").unwrap();
@@ -322,7 +325,7 @@ fn manager(test: &str) -> (UnixDatagram, String) {
 
 fn told(manager: &UnixDatagram) -> String {
     let mut buffer = [0; 256];
-    let length = manager.recv(&mut buffer).unwrap();
+    let length = retried(|| manager.recv(&mut buffer)).unwrap();
     String::from_utf8(buffer[..length].to_vec()).unwrap()
 }
 

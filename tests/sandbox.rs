@@ -12,7 +12,7 @@ use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
 mod launcher;
 
-use launcher::{PATIENCE, PLAIN, SERVER, Server, can_run, command, descriptors, passing, sockets};
+use launcher::{PATIENCE, PLAIN, SERVER, Server, can_run, command, descriptors, passing, retried, sockets};
 
 /// Every way in which the loop moves bytes and waits.
 const WAYS: [&[&str]; 6] = [
@@ -30,7 +30,7 @@ const CONNECTIONS: usize = 1_000;
 /// Asks for all that the service promises, and then for its end.
 fn all_of_the_service(server: Server, connections: usize) {
     let (_, address) = server.listening();
-    datagrams(address);
+    datagrams(&server, address);
     let mut streams: Vec<TcpStream> = (0..connections).map(|_| connect(address)).collect();
     for stream in &mut streams {
         stream.write_all(b"one of many").unwrap();
@@ -62,23 +62,28 @@ fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Single ones of every size, and then many at once, so that batches are used.
-fn datagrams(address: SocketAddr) {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.connect(address).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+/// Single ones of every size, and then many at once from several clients, so that both directions move in batches.
+fn datagrams(server: &Server, address: SocketAddr) {
+    let clients = [(); 4].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+    for client in &clients {
+        client.connect(address).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+    }
     let mut answer = vec![0; 65_536];
     for length in [0, 1, 1_472, 65_507] {
-        socket.send(&vec![b'u'; length]).unwrap();
-        let received = socket.recv(&mut answer).unwrap();
+        clients[0].send(&vec![b'u'; length]).unwrap();
+        let received = retried(|| clients[0].recv(&mut answer)).unwrap();
         assert_eq!(answer[..received], vec![b'U'; length]);
     }
-    for _ in 0..100 {
-        socket.send(b"in a train").unwrap();
+    // Stopped, it finds them all in its queue when it goes on.
+    server.signal(Signal::STOP);
+    for number in 0..100 {
+        clients[number % clients.len()].send(b"in a batch").unwrap();
     }
-    for _ in 0..100 {
-        let received = socket.recv(&mut answer).unwrap();
-        assert_eq!(&answer[..received], b"IN A TRAIN");
+    server.signal(Signal::CONT);
+    for number in 0..100 {
+        let received = retried(|| clients[number % clients.len()].recv(&mut answer)).unwrap();
+        assert_eq!(&answer[..received], b"IN A BATCH");
     }
 }
 
@@ -197,9 +202,12 @@ fn a_second_signal_ends_it_at_once() {
     let server = Server::start(&mut command(&["--listen", "127.0.0.1:0", "--sandbox"]));
     let (_, address) = server.listening();
     let mut stream = connect(address);
+    stream.write_all(b"x").unwrap();
+    stream.read_exact(&mut [0]).unwrap();
     // Owed and not read, it holds up the end.
     stream.set_nonblocking(true).unwrap();
-    while stream.write(&[b'x'; 65_536]).is_ok() {}
+    let chunk = vec![b'x'; 65_536];
+    while stream.write(&chunk).is_ok() {}
     server.signal(Signal::TERM);
     server.line_with("stopping");
     server.signal(Signal::TERM);
