@@ -427,12 +427,13 @@ fn ten_thousand_resets_leave_nothing_behind() {
     let mut victim = Victim::of(&program);
     victim.ask_both();
     let before = descriptors(&program);
+    let much = pattern(20_000);
     for index in 0..CONNECTIONS {
         let mut stream = TcpStream::connect(program.address).unwrap();
         // Some die with a question open, some with an answer unread, some without a word.
         match index % 3 {
             0 => stream.write_all(b"never mind").unwrap(),
-            1 => stream.write_all(&[b'x'; 20_000]).unwrap(),
+            1 => stream.write_all(&much).unwrap(),
             _ => {}
         }
         SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
@@ -491,7 +492,7 @@ fn a_burst_beyond_the_backlog_is_served_in_the_end() {
 /// Waits until a connection attempt has come to its end.
 fn wait_writable(client: &TcpStream) {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+    let patience = Timespec::try_from(PATIENCE).unwrap();
     let ready = poll(&mut [PollFd::new(client, PollFlags::OUT)], Some(&patience)).unwrap();
     assert_eq!(ready, 1, "it was never connected");
 }

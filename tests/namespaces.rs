@@ -16,7 +16,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use socket2::{Domain, Protocol, Socket, Type};
 
 mod common;
-use common::{PATIENCE, Program, SERVER, ping, ping_udp, tcp_client, udp_client};
+use common::{PATIENCE, Program, SERVER, pattern, ping, ping_udp, tcp_client, udp_client};
 
 /// The port of servers here: nobody else can have it.
 const PORT: u16 = 12_000;
@@ -45,7 +45,7 @@ impl Namespace {
         Some(namespace)
     }
 
-    /// Two of them, joined by `wire`: 10.77.0.1/24 and fd77::1/64 here, 10.77.0.2/24 and fd77::2/64 there.
+    /// Two of them, joined by `wire`: `10.77.0.1/24` and `fd77::1/64` here, `10.77.0.2/24` and `fd77::2/64` there.
     fn pair() -> Option<(Namespace, Namespace)> {
         let (here, there) = (Namespace::new()?, Namespace::new()?);
         here.ip(&format!("link add wire type veth peer name wire netns {}", there.0));
@@ -310,7 +310,7 @@ fn peers_that_vanish_without_a_word_are_noticed() {
     });
     ping(&mut staying, b"here");
     ping(&mut idle, b"far");
-    owed.write_all(&[b'x'; 30_000]).unwrap();
+    owed.write_all(&pattern(30_000)).unwrap();
     let client = here.inside(|| udp_client(near));
     there.ip("link set wire down");
     let start = Instant::now();
