@@ -1,11 +1,13 @@
 //! Every flag of the server, with unit, default and reason. Pure: no I/O.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use clap::Parser;
 
 use crate::batch::UdpIo;
+use crate::ratelimit;
 use crate::units;
 use crate::uppercase::Case;
 
@@ -27,8 +29,9 @@ SIGTERM and SIGINT finish what is owed and end the server; a second one ends it 
 #[command(name = "shout-server", version, before_help = EXAMPLES, max_term_width = 110)]
 pub struct Config {
     /// Address and port of both protocols. A public address makes an echo that strangers can aim at others, so
-    /// it must be asked for. `[::]` serves IPv4 too. Port 0 takes a free one
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:12000")]
+    /// it must be asked for. `[::]` serves IPv4 too. Port 0 takes a free one. Not used where a service manager passes
+    /// sockets
+    #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address, default_value = "127.0.0.1:12000")]
     pub listen: SocketAddr,
 
     /// Serve TCP only
@@ -51,11 +54,11 @@ pub struct Config {
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub idle_timeout: Option<Duration>,
 
-    /// Close a connection whose peer has not read what it is owed for this long
+    /// Close a connection whose peer has not read what it is owed, or has vanished, for this long
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "60s")]
     pub stall_timeout: Duration,
 
-    /// The most bytes owed to all peers together; beyond it the longest-stalled connections are closed
+    /// The most memory held for what peers are owed and do not read; beyond it the longest-stalled are reset
     #[arg(long, value_name = "SIZE", value_parser = units::size, default_value = "64MiB")]
     pub max_unsent: usize,
 
@@ -83,6 +86,16 @@ pub struct Config {
     #[arg(long, value_name = "N", value_parser = backlog, default_value = "1024")]
     pub backlog: i32,
 
+    /// Answer at most this many datagrams a second from one IPv4 address or IPv6 /64 network [default: no limit]
+    #[arg(long, value_name = "N", value_parser = rate_limit)]
+    pub udp_rate_limit: Option<NonZeroU32>,
+
+    /// Let the next server start on the same address while this one ends. Both need this flag; without it a second
+    /// start is refused. Connections that the kernel holds for this one at its very end are reset, or handed to the next
+    /// one where `net.ipv4.tcp_migrate_req` is 1; datagrams are lost. Sockets from a service manager lose neither
+    #[arg(long)]
+    pub reuse_port: bool,
+
     /// Answer datagrams whose source port is this server's own port. Two servers can then echo each other for ever
     #[arg(long)]
     pub allow_source_port_own: bool,
@@ -103,6 +116,10 @@ pub struct Config {
     #[arg(long)]
     pub spin: bool,
 
+    /// Once listening, give up all files and every system call that the loop does not make. Linux only
+    #[arg(long)]
+    pub sandbox: bool,
+
     /// Print the counters that changed, at this interval
     #[arg(long, value_name = "TIME", value_parser = interval)]
     pub stats: Option<Duration>,
@@ -116,12 +133,30 @@ pub struct Config {
     pub quiet: bool,
 }
 
+/// An address of a host. A socket bound to a group would answer everything that is sent to the group.
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| "an address looks like 127.0.0.1:12000 or [::1]:12000")?;
+    match address.ip().to_canonical() {
+        ip if ip.is_multicast() || ip == Ipv4Addr::BROADCAST => {
+            Err(format!("{ip} is a group and not an address of this host"))
+        }
+        _ => Ok(address),
+    }
+}
+
 /// A count of at least one.
 fn at_least_one(text: &str) -> Result<u64, String> {
     match units::count(text)? {
         0 => Err("at least 1 is needed".into()),
         count => Ok(count),
     }
+}
+
+/// Replies a second.
+fn rate_limit(text: &str) -> Result<NonZeroU32, String> {
+    let count = at_least_one(text)?;
+    let rate = u32::try_from(count).ok().and_then(NonZeroU32::new).filter(|&rate| rate <= ratelimit::RATE_MAX);
+    rate.ok_or_else(|| format!("at most {} are possible", ratelimit::RATE_MAX))
 }
 
 /// A number of loops. More than processors that exist anywhere is a slip of the finger.
@@ -171,10 +206,22 @@ mod tests {
     }
 
     #[test]
+    fn a_group_is_no_address_to_listen_on() {
+        for listen in ["224.0.0.1:7", "255.255.255.255:7", "[ff02::1]:7", "[::ffff:224.0.0.1]:7", "localhost"] {
+            assert!(Config::try_parse_from(["shout-server", "--listen", listen]).is_err(), "{listen}");
+        }
+    }
+
+    #[test]
     fn sizes_that_no_socket_can_have_are_refused() {
-        for arguments in
-            [["--udp-recv-buffer", "0"], ["--tcp-send-buffer", "2GiB"], ["--backlog", "3g"], ["--max-connections", "0"]]
-        {
+        for arguments in [
+            ["--udp-recv-buffer", "0"],
+            ["--tcp-send-buffer", "2GiB"],
+            ["--backlog", "3g"],
+            ["--max-connections", "0"],
+            ["--udp-rate-limit", "0"],
+            ["--udp-rate-limit", "2m"],
+        ] {
             assert!(Config::try_parse_from(["shout-server", arguments[0], arguments[1]]).is_err(), "{arguments:?}");
         }
     }

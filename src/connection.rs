@@ -61,6 +61,9 @@ pub struct Connection {
     ended: bool,
     /// No more is asked of the peer: answer what has already arrived, then finish.
     retiring: bool,
+    /// How much of that is left to answer. Without this bound a peer that sends faster than we answer would never
+    /// let its connection finish.
+    retiring_bytes: u32,
     /// The write side is closed; what still arrives is discarded, for a close with unread input would send a
     /// reset, and a reset can destroy the last answer on its way.
     lingering: bool,
@@ -82,6 +85,7 @@ impl Default for Connection {
             end_hinted: false,
             ended: false,
             retiring: false,
+            retiring_bytes: 0,
             lingering: false,
             progress: false,
         }
@@ -96,10 +100,12 @@ impl Connection {
         self.end_hinted |= read_closed;
     }
 
-    /// Asks no more of the peer: once what has already arrived is answered, the connection is finished.
-    pub fn retire(&mut self) {
+    /// Asks no more of the peer: once the `unread` bytes that have already arrived are answered, the connection is
+    /// finished.
+    pub fn retire(&mut self, unread: u64) {
         self.retiring = true;
-        self.readable = true;
+        self.retiring_bytes = u32::try_from(unread).unwrap_or(u32::MAX);
+        self.readable |= unread > 0;
     }
 
     /// Discards whatever still arrives, after the owner has closed the write side.
@@ -112,6 +118,11 @@ impl Connection {
         self.tail.len() - self.tail_sent
     }
 
+    /// How many bytes of memory it holds for that. A tail stays allocated whole until its last byte is sent.
+    pub fn held(&self) -> usize {
+        self.tail.len()
+    }
+
     /// Whether the peer's stream has ended, so that nothing can be left unread.
     pub fn has_ended(&self) -> bool {
         self.ended
@@ -120,6 +131,11 @@ impl Connection {
     /// Whether all is sent and the write side closed.
     pub fn is_lingering(&self) -> bool {
         self.lingering
+    }
+
+    /// Whether something may be left to read.
+    pub fn is_readable(&self) -> bool {
+        self.readable
     }
 
     /// Whether bytes have moved since this was last asked.
@@ -143,9 +159,11 @@ impl Connection {
             if self.ended {
                 return Next::Finished;
             }
+            if self.is_answering_the_last() && (self.retiring_bytes == 0 || !self.readable) {
+                return Next::Finished;
+            }
             if !self.readable {
-                // A retiring connection has now answered all that had arrived; a lingering one awaits the end.
-                return if self.retiring && !self.lingering { Next::Finished } else { Next::Wait };
+                return Next::Wait;
             }
             if budget == 0 {
                 return Next::Again;
@@ -155,6 +173,11 @@ impl Connection {
                 Err(next) => return next,
             }
         }
+    }
+
+    /// Whether what it reads now had arrived before it was asked to finish. Once it lingers, it discards.
+    fn is_answering_the_last(&self) -> bool {
+        self.retiring && !self.lingering
     }
 
     /// Sends the tail. `None` when nothing is left of it.
@@ -190,7 +213,10 @@ impl Connection {
         counters: &mut Counters,
     ) -> Result<usize, Next> {
         let Scratch { case, chunk, grown } = scratch;
-        let offered = budget.min(chunk.len() - CARRY_MAX);
+        let mut offered = budget.min(chunk.len() - CARRY_MAX);
+        if self.is_answering_the_last() {
+            offered = offered.min(self.retiring_bytes as usize);
+        }
         let length = match io.read(&mut chunk[CARRY_MAX..][..offered]) {
             Ok(0) => return self.end(io, counters).map_or(Ok(0), Err),
             Ok(length) => length,
@@ -214,10 +240,14 @@ impl Connection {
             // the queue unannounced. Hence the hint: once the end is known to be near, read until it is reached.
             self.readable = false;
         }
-        counters.tcp_received_bytes += length as u64;
         self.progress = true;
         if self.lingering {
+            counters.tcp_discarded_bytes += length as u64;
             return Ok(length);
+        }
+        counters.tcp_received_bytes += length as u64;
+        if self.retiring {
+            self.retiring_bytes -= length as u32;
         }
         let start = CARRY_MAX - self.carry.as_bytes().len();
         chunk[start..CARRY_MAX].copy_from_slice(self.carry.as_bytes());

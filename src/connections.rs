@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use mio::Token;
 use slab::Slab;
+use socket2::SockRef;
 
 use crate::connection::{Connection, Next, Scratch};
 use crate::counters::Counters;
@@ -35,11 +36,28 @@ const ROOM_IDLE_MIN: Duration = Duration::from_millis(200);
 pub trait CloseWrite {
     /// Sends what is buffered and then the end of file; reading goes on.
     fn close_write(&self) -> io::Result<()>;
+
+    /// How many bytes have arrived and not been read; where that is not known, as many as there can be.
+    fn unread(&self) -> u64 {
+        u64::MAX
+    }
+
+    /// Has the close that follows forget what was not sent and tell the peer by a reset.
+    fn abandon(&self) {}
 }
 
 impl CloseWrite for mio::net::TcpStream {
     fn close_write(&self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
+    }
+
+    fn unread(&self) -> u64 {
+        rustix::io::ioctl_fionread(self).unwrap_or(u64::MAX)
+    }
+
+    fn abandon(&self) {
+        // Where this fails, the kernel gives up on the rest when its own patience ends.
+        let _ = SockRef::from(self).set_linger(Some(Duration::ZERO));
     }
 }
 
@@ -56,7 +74,7 @@ pub struct Limits {
     pub stall_timeout: Duration,
     /// How long the peer's own end is awaited after everything is sent and our end closed.
     pub linger_timeout: Duration,
-    /// The most bytes owed to all peers together; beyond it the longest-stalled are closed.
+    /// The most memory held for what all peers together are owed; beyond it the longest-stalled are closed.
     pub unsent_max: usize,
 }
 
@@ -83,6 +101,8 @@ pub struct Connections<S> {
     limits: Limits,
     /// Bytes owed to all peers together.
     unsent: usize,
+    /// Bytes of memory held for that.
+    held: usize,
     /// Nobody is asked for more.
     retiring: bool,
 }
@@ -97,6 +117,7 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
             scratch: Scratch::new(case, chunk_len),
             limits,
             unsent: 0,
+            held: 0,
             retiring: false,
         }
     }
@@ -107,6 +128,7 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
         self.quiet.touch(index, Queue::Idle, now);
         if self.retiring {
             self.retire(index);
+            self.queue(index);
         }
         Token(index)
     }
@@ -137,8 +159,14 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
         for _ in 0..self.ready.len().min(DRIVES_MAX) {
             let Some(index) = self.ready.pop_front() else { break };
             self.drive(index as usize, now, counters);
+            self.shed(counters);
         }
-        while self.unsent > self.limits.unsent_max {
+    }
+
+    /// Closes the longest-stalled until what is held is within its bound. Asked after every drive, so that the bound
+    /// is never exceeded by more than one answer.
+    fn shed(&mut self, counters: &mut Counters) {
+        while self.held > self.limits.unsent_max {
             let Some((longest, _)) = self.quiet.longest(Queue::Stalled) else { break };
             counters.tcp_closed_unsent += 1;
             self.close(longest, counters);
@@ -174,12 +202,8 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
     pub fn make_room(&mut self, now: Instant, counters: &mut Counters) -> bool {
         let Some(index) = self.quiet.expired(Queue::Idle, ROOM_IDLE_MIN, now) else { return false };
         let before = self.slots.len();
-        // One last drive, so that nothing is left unread or unanswered when it closes.
-        self.slots[index].connection.retire();
-        self.drive(index, now, counters);
-        if self.quiet.queue_of(index) == Some(Queue::Lingering) {
+        if self.dismiss(index, now, counters) {
             counters.tcp_closed_for_room += 1;
-            self.close(index, counters);
         }
         self.slots.len() < before
     }
@@ -190,6 +214,7 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
         self.retiring = true;
         for index in self.indices() {
             self.retire(index);
+            self.queue(index);
         }
     }
 
@@ -205,8 +230,11 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
     pub fn expire(&mut self, now: Instant, counters: &mut Counters) {
         if let Some(limit) = self.limits.idle_timeout {
             while let Some(index) = self.quiet.expired(Queue::Idle, limit, now) {
+                if !self.dismiss(index, now, counters) {
+                    // Not idle after all, or broken. The others' turn comes at once: their deadline is over.
+                    break;
+                }
                 counters.tcp_closed_idle += 1;
-                self.close(index, counters);
             }
         }
         while let Some(index) = self.quiet.expired(Queue::Stalled, self.limits.stall_timeout, now) {
@@ -232,13 +260,26 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
         self.quiet.deadline(Queue::Idle, ROOM_IDLE_MIN)
     }
 
+    /// Closes an idle connection after one last drive, so that what has arrived since its last turn is answered and
+    /// not reset. Says whether that was possible at once; a connection that is then owed something keeps it.
+    fn dismiss(&mut self, index: usize, now: Instant, counters: &mut Counters) -> bool {
+        self.retire(index);
+        self.drive(index, now, counters);
+        let finished =
+            self.quiet.queue_of(index) == Some(Queue::Lingering) && !self.slots[index].connection.is_readable();
+        if finished {
+            self.close(index, counters);
+        }
+        finished
+    }
+
     fn indices(&self) -> Vec<usize> {
         self.slots.iter().map(|(index, _)| index).collect()
     }
 
     fn retire(&mut self, index: usize) {
-        self.slots[index].connection.retire();
-        self.queue(index);
+        let slot = &mut self.slots[index];
+        slot.connection.retire(slot.stream.unread());
     }
 
     fn queue(&mut self, index: usize) {
@@ -255,9 +296,10 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
         let Some(slot) = self.slots.get_mut(index) else { return };
         slot.queued = false;
         let connection = &mut slot.connection;
-        let before = connection.unsent();
+        let (unsent_before, held_before) = (connection.unsent(), connection.held());
         let next = connection.drive(&mut slot.stream, &mut self.scratch, self.limits.drive_bytes_max, counters);
-        self.unsent = self.unsent + connection.unsent() - before;
+        self.unsent = self.unsent + connection.unsent() - unsent_before;
+        self.held = self.held + connection.held() - held_before;
         match next {
             Next::Wait | Next::Again => {
                 // A peer that lingers cannot put off its end by sending more.
@@ -278,6 +320,10 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
                 Ok(()) => {
                     connection.linger();
                     self.quiet.touch(index, Queue::Lingering, now);
+                    if connection.is_readable() {
+                        // What is left came too late to be answered, and no event need ask for it any more.
+                        self.queue(index);
+                    }
                 }
                 Err(_) => {
                     counters.tcp_broken += 1;
@@ -297,6 +343,12 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
         let slot = self.slots.remove(index);
         let lost = slot.connection.unsent();
         self.unsent -= lost;
+        self.held -= slot.connection.held();
+        if lost > 0 {
+            // An orderly end would say that this was all, and would leave the kernel holding what it had taken until
+            // it gives up on a peer that does not read.
+            slot.stream.abandon();
+        }
         counters.tcp_unsent_lost_bytes += lost as u64;
         self.quiet.remove(index);
     }

@@ -43,6 +43,8 @@ counters! {
     udp_dropped_source_port,
     /// Datagrams not answered because they were sent to a broadcast or multicast address.
     udp_dropped_group,
+    /// Datagrams not answered because their source had had as many replies as --udp-rate-limit allows.
+    udp_dropped_rate,
     /// Datagrams that the kernel dropped because the receive buffer was full, as of the last one received.
     udp_dropped_by_kernel,
     /// Datagrams not answered because they were longer than the receive slot.
@@ -63,8 +65,10 @@ counters! {
     tcp_accept_skipped,
     /// Times that accepting paused for want of descriptors or memory.
     tcp_accept_paused,
-    /// Bytes received on connections.
+    /// Bytes received on connections, to be answered.
     tcp_received_bytes,
+    /// Bytes that came after our end of their connection was closed, too late to be answered.
+    tcp_discarded_bytes,
     /// Bytes sent on connections.
     tcp_sent_bytes,
     /// Times that a peer took less than it was owed and reading from it stopped.

@@ -5,12 +5,15 @@
 //! by the kernel's queue, which counts it.
 
 use std::io;
+use std::num::NonZeroU32;
 use std::ops::Range;
+use std::time::Instant;
 
 use rustix::io::Errno;
 
 use crate::batch::{Batch, DATAGRAM_MAX, DatagramIo, MESSAGES_MAX, Message, Replies, Reply, datagrams_in};
 use crate::counters::Counters;
+use crate::ratelimit::RateLimit;
 use crate::uppercase::{self, Case};
 
 /// The most datagrams after which a turn receives no more: about a millisecond of them. Connections wait as long.
@@ -27,6 +30,8 @@ pub struct Rules {
     /// Our own port: another server of this kind answers from it, and the two would echo each other for ever.
     /// `None` allows it.
     pub refused_port: Option<u16>,
+    /// The most replies a second to one source. `None` is no limit.
+    pub rate_limit: Option<NonZeroU32>,
 }
 
 /// What happens next after a reply could not be sent.
@@ -61,6 +66,7 @@ pub fn after_send_error(error: &io::Error, is_run: bool) -> NextSend {
 #[derive(Debug)]
 pub struct Datagrams {
     rules: Rules,
+    limit: Option<RateLimit>,
     batch: Batch,
     replies: Replies,
     /// The first reply that has not left.
@@ -69,6 +75,8 @@ pub struct Datagrams {
     grown: Vec<u8>,
     /// The kernel's queue may hold something.
     readable: bool,
+    /// Whatever it holds is for somebody else.
+    left: bool,
     /// The send buffer may have room.
     writable: bool,
     /// How many messages to ask for. One while that is enough: a batch of one costs more than a plain receive.
@@ -79,14 +87,16 @@ pub struct Datagrams {
 
 impl Datagrams {
     /// Nothing received yet; the first receive is attempted without waiting to be told.
-    pub fn new(rules: Rules, io: &impl DatagramIo) -> Datagrams {
+    pub fn new(rules: Rules, io: &impl DatagramIo, start: Instant) -> Datagrams {
         Datagrams {
+            limit: rules.rate_limit.map(|rate| RateLimit::new(rate, start)),
             rules,
             batch: Batch::new(io.messages_max().min(MESSAGES_MAX)),
             replies: Replies::default(),
             unsent: 0,
             grown: Vec::new(),
             readable: true,
+            left: false,
             writable: true,
             width: 1,
             runs_refused: false,
@@ -95,8 +105,14 @@ impl Datagrams {
 
     /// Notes what the kernel reported.
     pub fn note(&mut self, readable: bool, writable: bool) {
-        self.readable |= readable;
+        self.readable |= readable && !self.left;
         self.writable |= writable;
+    }
+
+    /// Receives no more: what waits in the queue is for whoever has the socket next. What is owed is still sent.
+    pub fn leave_queue(&mut self) {
+        self.left = true;
+        self.readable = false;
     }
 
     /// Whether something can be done without waiting for the kernel.
@@ -115,15 +131,15 @@ impl Datagrams {
     }
 
     /// Receives and answers until the queue is empty, the socket is full, or the bound is reached.
-    pub fn turn(&mut self, io: &mut impl DatagramIo, counters: &mut Counters) {
+    pub fn turn(&mut self, io: &mut impl DatagramIo, now: Instant, counters: &mut Counters) {
         let mut received = 0;
         while self.send(io, counters) && self.readable && received < DATAGRAMS_MAX {
-            received += self.receive(io, counters);
+            received += self.receive(io, now, counters);
         }
     }
 
     /// Receives one batch and prepares its replies. How many datagrams it was, or one for a failed attempt.
-    fn receive(&mut self, io: &mut impl DatagramIo, counters: &mut Counters) -> usize {
+    fn receive(&mut self, io: &mut impl DatagramIo, now: Instant, counters: &mut Counters) -> usize {
         self.batch.clear();
         self.replies.list.clear();
         self.replies.parts.clear();
@@ -154,27 +170,48 @@ impl Datagrams {
             datagrams += count;
             counters.udp_received += count as u64;
             counters.udp_received_bytes += message.length as u64;
-            self.answer(index, message, segments_max, counters);
+            if let Some(message) = self.admit(message, count, now, counters) {
+                self.answer(index, message, segments_max, counters);
+            }
         }
         datagrams
     }
 
-    /// Raises one message and puts it among the replies, unless a rule says otherwise.
-    fn answer(&mut self, index: usize, message: Message, segments_max: usize, counters: &mut Counters) {
+    /// What of a message of `count` datagrams is to be answered, by the rules. The rest is counted.
+    fn admit(&mut self, mut message: Message, count: usize, now: Instant, counters: &mut Counters) -> Option<Message> {
         let port = message.peer.port();
         if port == 0 || Some(port) == self.rules.refused_port {
-            counters.udp_dropped_source_port += 1;
-            return;
+            counters.udp_dropped_source_port += count as u64;
+            return None;
         }
         if message.to_group {
-            counters.udp_dropped_group += 1;
-            return;
+            counters.udp_dropped_group += count as u64;
+            return None;
         }
         if message.truncated {
-            counters.udp_dropped_truncated += 1;
-            return;
+            counters.udp_dropped_truncated += count as u64;
+            return None;
         }
-        let range = self.batch.range_of(index);
+        let Some(limit) = &mut self.limit else { return Some(message) };
+        let admitted = limit.take(message.peer.ip(), count, now);
+        counters.udp_dropped_rate += (count - admitted) as u64;
+        if admitted == 0 {
+            return None;
+        }
+        if admitted < count {
+            // Of a merged message the first so many are answered, as they would be had they come one by one.
+            message.length = admitted * message.segment;
+            if admitted == 1 {
+                message.segment = 0;
+            }
+        }
+        Some(message)
+    }
+
+    /// Raises one message and puts it among the replies.
+    fn answer(&mut self, index: usize, message: Message, segments_max: usize, counters: &mut Counters) {
+        let start = self.batch.range_of(index).start;
+        let range = start..start + message.length;
         if uppercase::in_place(self.rules.case, &mut self.batch.bytes_mut()[range.clone()]) {
             self.push(message, range, message.segment, segments_max);
             return;

@@ -65,6 +65,12 @@ impl Listener {
         self.ready = true;
     }
 
+    /// Notes that nobody waits. The next connection is reported again.
+    pub fn note_empty(&mut self) {
+        self.ready = false;
+        self.paused_until = None;
+    }
+
     /// Something that accepting needs has become free: do not sit out the pause.
     pub fn resume(&mut self) {
         self.paused_until = None;

@@ -8,15 +8,23 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use rustix::event::{self, PollFd, PollFlags, Timespec};
 
 use crate::counters::Counters;
 
 /// The most diagnostic lines in a second. A log that peers can fill at will is a weapon of theirs.
 const LINES_PER_SECOND_MAX: u32 = 20;
 
-/// Writes one line, and lets go of it when nobody takes it (`eprintln!` would panic).
+/// Writes one line, and lets go of it when nobody takes it (`eprintln!` would panic) or when that would mean to wait:
+/// a reader who has stopped reading must not stop the service.
 fn say(line: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let mut stderr = io::stderr().lock();
+    let mut asked = [PollFd::new(&stderr, PollFlags::OUT)];
+    let has_room = event::poll(&mut asked, Some(&Timespec::default())) != Ok(0);
+    if has_room {
+        // In one piece, because room for a piece is all that was asked for.
+        let _ = stderr.write_all(format!("{line}\n").as_bytes());
+    }
 }
 
 /// Sends diagnostics of at least this level to standard error. The first call in a process decides.

@@ -73,7 +73,11 @@ impl Linux {
         if address.ip().is_unspecified() {
             match address {
                 SocketAddr::V4(_) => set(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?,
-                SocketAddr::V6(_) => set(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?,
+                SocketAddr::V6(_) => {
+                    set(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
+                    // It says of an IPv4 datagram, as the other does not, whether it was sent to a directed broadcast.
+                    let _ = set(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1);
+                }
             }
         }
         // Zero leaves segmentation to each message; a kernel that refuses it has none.
@@ -123,12 +127,12 @@ impl Linux {
                         let info = payload::<in_pktinfo>(control);
                         message.local = Some(Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr)).into());
                         // The two differ when the datagram was sent to a broadcast or multicast address.
-                        message.to_group = info.ipi_addr.s_addr != info.ipi_spec_dst.s_addr;
+                        message.to_group |= info.ipi_addr.s_addr != info.ipi_spec_dst.s_addr;
                     }
                     (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                         let local = Ipv6Addr::from(payload::<in6_pktinfo>(control).ipi6_addr.s6_addr);
                         message.local = Some(local.into());
-                        message.to_group = is_group(local.to_canonical());
+                        message.to_group |= is_group(local.to_canonical());
                     }
                     _ => {}
                 }
@@ -139,7 +143,8 @@ impl Linux {
     }
 }
 
-/// Whether an address names more than one host. A directed broadcast cannot be told from a host without its netmask.
+/// Whether an address names more than one host. The directed broadcast of a network cannot be told from a host without
+/// its netmask, which `IP_PKTINFO` knows.
 fn is_group(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_multicast() || address.is_broadcast(),

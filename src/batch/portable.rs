@@ -7,7 +7,9 @@ use mio::net::UdpSocket;
 use super::{Batch, DatagramIo, Message, Replies};
 
 /// A UDP socket, one datagram at a time. A reply leaves from whichever address the kernel picks, which on a host
-/// with several may not be the one that was asked.
+/// with several may not be the one that was asked; and where the socket is bound to every address, a broadcast is
+/// answered like any other datagram, for nothing here says where a datagram was sent to. Bound to one address it
+/// receives no broadcast.
 #[derive(Debug)]
 pub struct Portable {
     socket: UdpSocket,

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::*;
 
@@ -65,11 +66,12 @@ fn message(port: u16, text: &str, segment: usize) -> (Message, Vec<u8>) {
 /// What one turn over these messages sends, and what it counts.
 fn turn(case: Case, mut script: Script, messages: &[(Message, Vec<u8>)]) -> (Script, Datagrams, Counters) {
     script.incoming = messages.iter().cloned().collect();
-    let mut datagrams = Datagrams::new(Rules { case, refused_port: Some(12000) }, &script);
+    let rules = Rules { case, refused_port: Some(12000), rate_limit: None };
+    let mut datagrams = Datagrams::new(rules, &script, Instant::now());
     // As after a burst: the whole queue comes in one batch.
     datagrams.width = 16;
     let mut counters = Counters::default();
-    datagrams.turn(&mut script, &mut counters);
+    datagrams.turn(&mut script, Instant::now(), &mut counters);
     (script, datagrams, counters)
 }
 
@@ -154,12 +156,28 @@ fn a_full_socket_stops_receiving_until_it_is_writable_and_nothing_is_lost() {
     script.incoming.push_back(message(4, "d", 0));
     datagrams.note(true, false);
     assert!(!datagrams.has_work(), "the loop may sleep until the socket has room");
-    datagrams.turn(&mut script, &mut counters);
+    datagrams.turn(&mut script, Instant::now(), &mut counters);
     assert_eq!(sent(&script).len(), 1);
     datagrams.note(false, true);
-    datagrams.turn(&mut script, &mut counters);
+    datagrams.turn(&mut script, Instant::now(), &mut counters);
     assert_eq!(sent(&script), [(1, 0, "A"), (2, 0, "B"), (3, 0, "C"), (4, 0, "D")]);
     assert_eq!(counters.udp_send_blocked, 1);
+}
+
+#[test]
+fn a_queue_that_is_left_to_the_next_is_not_received_from_and_what_is_owed_still_leaves() {
+    let outcomes = [Ok(1), Err(Errno::WOULDBLOCK)].into();
+    let messages = [(1, "a"), (2, "b"), (3, "c")].map(|(port, text)| message(port, text, 0));
+    let (mut script, mut datagrams, mut counters) = turn(Case::Ascii, Script { outcomes, ..RUNS }, &messages);
+    script.incoming.push_back(message(4, "d", 0));
+    datagrams.note(true, false);
+    datagrams.leave_queue();
+    assert!(!datagrams.is_dry(), "two are owed their answers");
+    datagrams.note(true, true);
+    datagrams.turn(&mut script, &mut counters);
+    assert_eq!(sent(&script), [(1, 0, "A"), (2, 0, "B"), (3, 0, "C")]);
+    assert_eq!(script.incoming.len(), 1);
+    assert!(datagrams.is_dry());
 }
 
 #[test]
@@ -181,4 +199,22 @@ fn a_bound_ends_the_turn_and_leaves_work() {
     let (script, datagrams, counters) = turn(Case::Ascii, RUNS, &many);
     assert!(counters.udp_received as usize >= DATAGRAMS_MAX && !script.incoming.is_empty());
     assert!(datagrams.has_work(), "no event follows a partial drain");
+}
+
+#[test]
+fn a_limited_source_gets_the_first_of_a_merged_message_and_the_rest_is_counted() {
+    let start = Instant::now();
+    let mut script = RUNS;
+    script.incoming = [message(1, "aabbccddee", 2), message(2, "x", 0)].into();
+    let rules = Rules { case: Case::Ascii, refused_port: None, rate_limit: NonZeroU32::new(3) };
+    let mut datagrams = Datagrams::new(rules, &script, start);
+    let mut counters = Counters::default();
+    datagrams.turn(&mut script, start, &mut counters);
+    assert_eq!(sent(&script), [(1, 2, "AABBCC")], "the other port is the same source");
+    assert_eq!((counters.udp_received, counters.udp_replied, counters.udp_dropped_rate), (6, 3, 3));
+    script.incoming = [message(2, "aabbc", 2), message(2, "y", 0)].into();
+    datagrams.note(true, false);
+    datagrams.turn(&mut script, start + Duration::from_millis(350), &mut counters);
+    assert_eq!(sent(&script)[1..], [(2, 0, "AA")], "a third of a second later");
+    assert_eq!((counters.udp_replied, counters.udp_dropped_rate), (4, 6));
 }

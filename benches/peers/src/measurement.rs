@@ -292,6 +292,7 @@ impl Place {
             command: std::env::args().collect(),
             server: Some(server.pid()),
             pinned_to: self.apart.map(|(_, client)| client),
+            processors: shout_load::host::processors().len(),
         };
         let plan = load.plan(server.address(), length, seed);
         let mut watch = |_: &run::Progress| if self.signal().is_some() { Wish::Abort } else { Wish::Continue };

@@ -109,6 +109,7 @@ fn run(arguments: Arguments) -> Result<(), Stop> {
         Protocol::Tcp if one_shot => stream::ask_once(&server, text, &mut output),
         Protocol::Tcp if typed => stream::converse(&server, &mut output),
         Protocol::Tcp => stream::relay(&server, &mut output),
+        // `target` has refused both at once.
         Protocol::Udp | Protocol::Both => {
             let mut datagrams = Datagrams::new(&server);
             if one_shot {

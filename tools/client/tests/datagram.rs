@@ -6,8 +6,12 @@ use std::ffi::OsStr;
 use std::io::{Read as _, Write as _};
 use std::net::UdpSocket;
 use std::os::unix::ffi::OsStrExt as _;
+use std::sync::mpsc;
+use std::thread;
 
-use common::{Running, all, assert_ended, client, patient_client, piped_client, receive, refusing_udp, serve_udp};
+use common::{
+    PATIENCE, Running, all, assert_ended, client, patient_client, piped_client, receive, refusing_udp, serve_udp,
+};
 
 /// The longest datagram of the service, in bytes.
 const LONGEST: usize = 65_507;
@@ -17,7 +21,7 @@ fn url(port: u16) -> String {
 }
 
 /// Answers so many datagrams as the service should; its thread returns what was asked.
-fn shouting(datagrams: usize) -> (u16, std::thread::JoinHandle<Vec<Vec<u8>>>) {
+fn shouting(datagrams: usize) -> (u16, thread::JoinHandle<Vec<Vec<u8>>>) {
     serve_udp(move |socket| {
         let answered = (0..datagrams).map(|_| {
             let (text, peer) = receive(&socket);
@@ -153,6 +157,40 @@ fn a_line_without_an_answer_stops_the_pipe() {
     );
     assert_ended(&output, 1, b"ONE\n", &line);
     assert_eq!(server.join().unwrap(), [b"two", b"two"]);
+}
+
+/// Whatever comes in the meantime, an attempt lasts as long as the timeout and no longer.
+#[test]
+fn a_flood_of_other_datagrams_does_not_stretch_the_wait() {
+    let (stop, stopped) = mpsc::channel::<()>();
+    let (port, server) = serve_udp(move |socket| {
+        let (_, peer) = receive(&socket);
+        while stopped.try_recv() == Err(mpsc::TryRecvError::Empty) {
+            // Refused once the client is gone.
+            let _ = socket.send_to(b"OTHER", peer);
+        }
+    });
+    let output = client(&["--timeout", "200ms", "--retries", "0", &url(port), "--", "x"]).output().unwrap();
+    drop(stop);
+    server.join().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+}
+
+#[test]
+fn ipv6_is_spoken() {
+    let Ok(socket) = UdpSocket::bind("[::1]:0") else {
+        eprintln!("skipped: there is no ::1");
+        return;
+    };
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let url = format!("udp://[::1]:{}", socket.local_addr().unwrap().port());
+    let server = thread::spawn(move || {
+        let (text, peer) = receive(&socket);
+        socket.send_to(&text.to_ascii_uppercase(), peer).unwrap();
+    });
+    let output = patient_client(&[&url, "--", "six"]).output().unwrap();
+    assert_ended(&output, 0, b"SIX\n", "");
+    server.join().unwrap();
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::net::Shutdown;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use common::{Running, all, assert_ended, client, patient_client, piped_client, refusing_tcp, serve_tcp, shout, text};
 use rustix::process::Signal;
@@ -208,6 +209,8 @@ fn a_server_that_closes_after_the_last_answer_has_done_its_work() {
     let mut stdin = client.stdin();
     stdin.write_all(b"abc\n").unwrap();
     closed.recv().unwrap();
+    // Not to wait for something: this is the moment that the test is about.
+    thread::sleep(Duration::from_millis(50));
     drop(stdin);
     assert_eq!(all(client.stdout()), b"ABC\n");
     assert_eq!(client.end(), (Some(0), String::new()));

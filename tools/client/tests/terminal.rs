@@ -89,6 +89,26 @@ fn each_line_typed_is_answered() {
     }
 }
 
+/// A terminal that was asked to mark pasted text would make one line of them.
+#[test]
+fn lines_pasted_at_once_are_sent_one_by_one() {
+    if !has_python() {
+        return;
+    }
+    let scratch = Scratch::new("pasted");
+    let url = format!("tcp://127.0.0.1:{}", serve_tcp(shout));
+    // More than the editor reads at once (1,024 bytes) and less than a terminal holds for a program (4,095).
+    let paste = (0..200).map(|line| format!(r"line {line} of 200\r")).collect::<Vec<_>>().concat();
+    let answers: Vec<_> = (0..200).map(|line| format!("expect LINE {line} OF 200")).collect();
+    let mut steps = vec!["expect > ".into(), format!("send {paste}")];
+    steps.extend(answers);
+    steps.extend(["expect > ".into(), r"send \x04".into()]);
+    let steps: Vec<_> = steps.iter().map(String::as_str).collect();
+    let shown = at_terminal(&scratch.0, &[CLIENT, "--timeout", "1m", &url], &steps);
+    assert_exit(&shown, 0);
+    assert!(!shown.contains("\x1b[?2004h"), "{shown:?}");
+}
+
 #[test]
 fn history_lasts_from_run_to_run_and_is_the_owner_s_alone() {
     if !has_python() {

@@ -123,9 +123,6 @@ pub enum Format {
     Hgrm,
 }
 
-/// A refusal that involves two flags, or a flag and the target.
-pub type Refusal = clap::Error;
-
 impl Cli {
     /// What is to be run.
     pub fn options(self) -> Options {

@@ -11,14 +11,21 @@
 //! took with [`Engine::sent`]; sleep until [`Engine::wake_at`]. A *lane* is one socket. Lanes of one transport form a
 //! group with its own demand and its own recorder, so that neither transport waits for the other.
 
+mod answers;
+mod endings;
+mod lanes;
+mod stage;
+
 use std::collections::VecDeque;
-use std::ops::Range;
 
 use crate::clock::Nanos;
-use crate::ledger::{Arrival, DatagramLedger, StreamLedger};
-use crate::payload::{Comparison, Identity, Payload};
+use crate::ledger::{DatagramLedger, StreamLedger};
+use crate::payload::{Identity, Payload};
 use crate::recorder::Recorder;
-use crate::schedule::{Arrivals, Process};
+use crate::schedule::Arrivals;
+use lanes::{Book, Group, Lane, Want};
+
+pub use stage::{Demand, Ending, LaneGroup, Stage, Transport};
 
 /// How long a deadline may be overdue before somebody looks. An answer that comes in between is judged by the deadline
 /// itself, so this bounds only when a loss is noticed. Short against any timeout, long against a walk over all lanes.
@@ -30,124 +37,6 @@ const LINGER: Nanos = 50_000_000;
 /// Messages that may be under way at once, over all lanes of a transport. Two dozen bytes each: it bounds memory when a
 /// server stalls under an open loop, at 24 MiB.
 pub const MOST_IN_FLIGHT: usize = 1 << 20;
-
-/// What a lane is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    /// Connected UDP sockets.
-    Udp,
-    /// TCP connections.
-    Tcp,
-}
-
-impl Transport {
-    /// The scheme of its URLs.
-    pub fn name(self) -> &'static str {
-        match self {
-            Transport::Udp => "udp",
-            Transport::Tcp => "tcp",
-        }
-    }
-}
-
-/// What asks for messages.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Demand {
-    /// Every answer makes room for the next message: as fast as the server answers.
-    Closed {
-        /// Messages under way on each lane, at least 1.
-        window: usize,
-    },
-    /// A schedule, whatever the server does.
-    Open {
-        /// Messages a second over all lanes of all transports.
-        rate: f64,
-        /// How they are spread over time.
-        process: Process,
-        /// At most this many under way on each lane; the rest waits, and keeps its intended time.
-        window: Option<usize>,
-    },
-}
-
-/// One stretch of load on the engine's lanes.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Stage {
-    /// What asks for messages.
-    pub demand: Demand,
-    /// Send for this long.
-    pub duration: Option<Nanos>,
-    /// Send this many messages over all lanes.
-    pub messages: Option<u64>,
-    /// Repeats the arrival times.
-    pub seed: u64,
-}
-
-/// Lanes of one transport, as the engine is told to set them up.
-#[derive(Debug, Clone, Copy)]
-pub struct LaneGroup {
-    /// What they are made of.
-    pub transport: Transport,
-    /// How many.
-    pub lanes: usize,
-    /// An answer that takes longer is a loss; on TCP the connection is given up.
-    pub timeout: Nanos,
-}
-
-/// Why a stream ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// The peer closed it.
-    Closed,
-    /// The peer or the network broke it.
-    Reset,
-}
-
-#[derive(Debug)]
-enum Book {
-    Datagrams(DatagramLedger),
-    Stream(StreamLedger),
-}
-
-#[derive(Debug)]
-struct Lane {
-    book: Book,
-    group: usize,
-    /// Closed loop: when each free place in the window fell free, oldest first.
-    places: VecDeque<Nanos>,
-    is_alive: bool,
-    /// The socket has no room; the shell says when it has.
-    is_blocked: bool,
-    /// The lane is in its group's `ready` queue.
-    is_queued: bool,
-}
-
-impl Lane {
-    fn outstanding(&self) -> usize {
-        match &self.book {
-            Book::Datagrams(ledger) => ledger.outstanding(),
-            Book::Stream(ledger) => ledger.outstanding(),
-        }
-    }
-}
-
-#[derive(Debug)]
-enum Want {
-    Nothing,
-    Answers,
-    Arrivals { arrivals: Arrivals, window: usize },
-}
-
-#[derive(Debug)]
-struct Group {
-    transport: Transport,
-    lanes: Range<usize>,
-    timeout: Nanos,
-    want: Want,
-    /// Lanes that could take a message now, the longest idle first.
-    ready: VecDeque<usize>,
-    alive: usize,
-    recorder: Recorder,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -285,11 +174,6 @@ impl Engine {
         self.queue(index);
     }
 
-    /// Messages without numbers are told apart by there being only one.
-    fn only_one_fits(&self, lane: usize) -> bool {
-        matches!(self.lanes[lane].book, Book::Datagrams(_)) && !self.payload.is_numbered()
-    }
-
     /// Whether the stage is over: everything sent has been settled.
     pub fn is_idle(&self) -> bool {
         self.phase == Phase::Idle
@@ -298,19 +182,6 @@ impl Engine {
     /// Whether any lane can still be used.
     pub fn has_live_lanes(&self) -> bool {
         self.groups.iter().any(|group| group.alive > 0)
-    }
-
-    /// Stops sending and lets what is under way come in.
-    pub fn stop(&mut self, now: Nanos) {
-        if self.phase == Phase::Sending {
-            self.end_sending(now);
-        }
-    }
-
-    /// Ends the stage at once; what is under way is counted as such.
-    pub fn cut_off(&mut self, now: Nanos) {
-        self.stop(now);
-        self.end_stage();
     }
 
     /// Looks at the deadlines. Cheap when none is due.
@@ -327,8 +198,8 @@ impl Engine {
             }
         }
         if let Phase::Draining { not_before, until } = self.phase {
-            let outstanding = self.lanes.iter().any(|lane| lane.outstanding() > 0);
-            if now >= until || (now >= not_before && !outstanding) {
+            let is_settled = || self.lanes.iter().all(|lane| lane.outstanding() == 0);
+            if now >= until || (now >= not_before && is_settled()) {
                 self.end_stage();
             }
         }
@@ -345,7 +216,7 @@ impl Engine {
             for group in self.groups.iter().filter(|group| !group.ready.is_empty()) {
                 wake = wake.min(match &group.want {
                     Want::Nothing => Nanos::MAX,
-                    Want::Answers => self.started,
+                    Want::Answers => self.started, // at once
                     Want::Arrivals { arrivals, .. } => self.started + arrivals.peek(),
                 });
             }
@@ -378,12 +249,15 @@ impl Engine {
     }
 
     /// Appends up to `most` messages that are due on `lane`, which [`next_sender`](Self::next_sender) has just named,
-    /// and says how many.
+    /// and says how many. What has piled up in an open loop is spread over the lanes that are ready.
     pub fn compose(&mut self, lane: usize, now: Nanos, most: usize, out: &mut Vec<u8>) -> usize {
         let group = self.lanes[lane].group;
         debug_assert_eq!(self.groups[group].ready.front(), Some(&lane));
         self.groups[group].ready.pop_front();
         self.lanes[lane].is_queued = false;
+        let is_spread =
+            matches!(self.groups[group].want, Want::Arrivals { .. }) && !self.groups[group].ready.is_empty();
+        let most = if is_spread { most.min(1) } else { most };
         let mut composed = 0;
         while composed < most && self.messages_left > 0 && self.has_room(lane) {
             let Some(intended) = self.take_intended(lane, now) else { break };
@@ -428,6 +302,7 @@ impl Engine {
     /// The lane's socket has no room for what was composed.
     pub fn blocked(&mut self, lane: usize) {
         self.lanes[lane].is_blocked = true;
+        self.unqueue(lane);
         self.recorder(lane).counts.send_blocked += 1;
     }
 
@@ -455,112 +330,6 @@ impl Engine {
         self.payload.longest()
     }
 
-    /// A datagram arrived on a UDP lane.
-    pub fn datagram(&mut self, index: usize, bytes: &[u8], now: Nanos) {
-        let Lane { book, group, .. } = &mut self.lanes[index];
-        let Book::Datagrams(ledger) = book else { return };
-        let recorder = &mut self.groups[*group].recorder;
-        recorder.counts.bytes_received += bytes.len() as u64;
-        let (sequence, comparison) = match identify(&self.payload, ledger, index as u16, bytes) {
-            Answer::To { sequence, comparison } => (sequence, comparison),
-            Answer::Stray => {
-                recorder.counts.stray += 1;
-                return;
-            }
-            Answer::Unreadable(comparison) => {
-                count_wrong(recorder, comparison);
-                return;
-            }
-        };
-        let arrival = ledger.answer(sequence, now);
-        if arrival == Arrival::Stale {
-            return;
-        }
-        let is_intact = comparison == Comparison::Intact;
-        if !is_intact {
-            count_wrong(recorder, comparison);
-        }
-        let settled = match arrival {
-            Arrival::OnTime(flight) if is_intact => {
-                recorder.replied(flight, now);
-                true
-            }
-            Arrival::OnTime(_) => {
-                recorder.counts.wrong += 1;
-                true
-            }
-            Arrival::Late { lost_now } => {
-                recorder.counts.lost += u64::from(lost_now);
-                recorder.counts.late += u64::from(is_intact);
-                lost_now
-            }
-            Arrival::Duplicate => {
-                recorder.counts.duplicated += u64::from(is_intact);
-                false
-            }
-            Arrival::Unknown => {
-                recorder.counts.stray += u64::from(is_intact);
-                false
-            }
-            Arrival::Stale => false,
-        };
-        if matches!(arrival, Arrival::OnTime(_) | Arrival::Late { .. }) && is_intact {
-            recorder.reordered_by(ledger.reordering(sequence));
-        }
-        if settled {
-            self.free_place(index, now);
-        }
-    }
-
-    /// Bytes arrived on a TCP lane.
-    pub fn stream(&mut self, index: usize, mut bytes: &[u8], now: Nanos) {
-        let group = self.lanes[index].group;
-        self.groups[group].recorder.counts.bytes_received += bytes.len() as u64;
-        while !bytes.is_empty() {
-            let Lane { book: Book::Stream(ledger), .. } = &mut self.lanes[index] else { return };
-            let recorder = &mut self.groups[group].recorder;
-            let Some(owed) = ledger.owed() else {
-                recorder.counts.stray += 1;
-                return;
-            };
-            let message = Identity { lane: index as u16, sequence: owed.sequence };
-            let missing = self.payload.length(message) - owed.offset;
-            let (piece, rest) = bytes.split_at(missing.min(bytes.len()));
-            bytes = rest;
-            ledger.piece(piece.len(), self.payload.matches(message, owed.offset, piece));
-            if piece.len() < missing {
-                return;
-            }
-            if let Some((flight, is_intact)) = ledger.complete() {
-                if is_intact {
-                    recorder.replied(flight, now);
-                } else {
-                    recorder.counts.corrupt += 1;
-                    recorder.counts.wrong += 1;
-                }
-            }
-            self.free_place(index, now);
-        }
-    }
-
-    /// A TCP lane ended. What was under way on it is lost.
-    pub fn stream_ended(&mut self, lane: usize, ending: Ending) {
-        if !self.lanes[lane].is_alive {
-            return;
-        }
-        let endings = &mut self.recorder(lane).endings;
-        match ending {
-            Ending::Closed => endings.closed += 1,
-            Ending::Reset => endings.reset += 1,
-        }
-        self.abandon(lane);
-    }
-
-    /// A stream that has been given up, to be closed by the shell.
-    pub fn take_doomed(&mut self) -> Option<usize> {
-        self.doomed.pop()
-    }
-
     /// Sums over all groups so far.
     pub fn totals(&self) -> Totals {
         self.groups.iter().map(|group| &group.recorder).fold(
@@ -585,193 +354,7 @@ impl Engine {
         self.groups.iter().map(|group| (group.transport, &group.recorder))
     }
 
-    /// Whether a lane's ledger and window have room for one more message.
-    fn has_room(&mut self, index: usize) -> bool {
-        let only_one_fits = self.only_one_fits(index);
-        let lane = &mut self.lanes[index];
-        let window = match &self.groups[lane.group].want {
-            Want::Nothing => 0,
-            // The places are the window.
-            Want::Answers => {
-                if lane.places.is_empty() {
-                    0
-                } else {
-                    usize::MAX
-                }
-            }
-            Want::Arrivals { window, .. } => *window,
-        };
-        let window = if only_one_fits { window.min(1) } else { window };
-        lane.outstanding() < window
-            && match &mut lane.book {
-                Book::Datagrams(ledger) => ledger.has_room(),
-                Book::Stream(_) => true,
-            }
-    }
-
-    /// Puts a lane that could send into its group's queue, once.
-    fn queue(&mut self, index: usize) {
-        let lane = &self.lanes[index];
-        if lane.is_queued || lane.is_blocked || !lane.is_alive || !self.has_room(index) {
-            return;
-        }
-        let lane = &mut self.lanes[index];
-        lane.is_queued = true;
-        self.groups[lane.group].ready.push_back(index);
-    }
-
-    /// A message of this lane has been settled at `now`.
-    fn free_place(&mut self, index: usize, now: Nanos) {
-        let lane = &mut self.lanes[index];
-        if matches!(self.groups[lane.group].want, Want::Answers) {
-            lane.places.push_back(now);
-        }
-        self.queue(index);
-    }
-
-    fn expire(&mut self, index: usize, now: Nanos) {
-        let lane = &mut self.lanes[index];
-        let group = &mut self.groups[lane.group];
-        match &mut lane.book {
-            Book::Datagrams(ledger) => {
-                let lost = ledger.expire(now);
-                group.recorder.counts.lost += lost as u64;
-                for _ in 0..lost {
-                    self.free_place(index, now);
-                }
-            }
-            Book::Stream(ledger) => {
-                if ledger.oldest_issued().is_some_and(|issued| now.saturating_sub(issued) > group.timeout) {
-                    group.recorder.endings.timed_out += 1;
-                    self.abandon(index);
-                    self.doomed.push(index);
-                }
-            }
-        }
-    }
-
-    /// Takes a stream out of service and settles what was under way on it.
-    fn abandon(&mut self, index: usize) {
-        let lane = &mut self.lanes[index];
-        let group = &mut self.groups[lane.group];
-        lane.is_alive = false;
-        group.alive -= 1;
-        if lane.is_queued {
-            lane.is_queued = false;
-            group.ready.retain(|&ready| ready != index);
-        }
-        if let Book::Stream(ledger) = &mut lane.book {
-            let abandoned = ledger.abandon();
-            let truncated = u64::from(abandoned.partly_answered);
-            let counts = &mut group.recorder.counts;
-            counts.truncated += truncated;
-            counts.wrong += truncated;
-            counts.lost += abandoned.in_flight as u64 - truncated;
-        }
-    }
-
-    fn end_sending(&mut self, now: Nanos) {
-        self.ended = now;
-        let longest_timeout = self.groups.iter().map(|group| group.timeout).max().unwrap_or(0);
-        // One sweep past the last deadline: by then everything has been settled by its own timeout.
-        self.phase = Phase::Draining { not_before: now + LINGER, until: now + longest_timeout + 2 * SWEEP };
-        for group in &mut self.groups {
-            let counts = &mut group.recorder.counts;
-            counts.scheduled = match &group.want {
-                Want::Nothing | Want::Answers => 0,
-                // A run that ends by its number of messages leaves nothing undone.
-                Want::Arrivals { .. } if self.messages_left == 0 => 0,
-                Want::Arrivals { arrivals, .. } => arrivals.left_before(now - self.started),
-            };
-            group.want = Want::Nothing;
-            group.ready.clear();
-        }
-        for lane in &mut self.lanes {
-            lane.is_queued = false;
-        }
-    }
-
-    fn end_stage(&mut self) {
-        self.phase = Phase::Idle;
-        for group in &mut self.groups {
-            let lanes = &self.lanes[group.lanes.clone()];
-            let (mut in_flight, mut outstanding) = (0, 0);
-            for lane in lanes {
-                outstanding += lane.outstanding();
-                in_flight += match &lane.book {
-                    Book::Datagrams(ledger) => ledger.in_flight(),
-                    Book::Stream(ledger) => ledger.in_flight(),
-                };
-            }
-            let counts = &mut group.recorder.counts;
-            counts.in_flight_at_end = in_flight as u64;
-            counts.scheduled += counts.sent + (outstanding - in_flight) as u64;
-            debug_assert!(counts.is_balanced(), "{counts:?}");
-        }
-    }
-
     fn recorder(&mut self, lane: usize) -> &mut Recorder {
         &mut self.groups[self.lanes[lane].group].recorder
-    }
-}
-
-/// Which message a datagram answers, and how well.
-enum Answer {
-    To {
-        sequence: u64,
-        comparison: Comparison,
-    },
-    /// A right answer to somebody else, or to nothing.
-    Stray,
-    /// Wrong in a way that does not let on which message it answers.
-    Unreadable(Comparison),
-}
-
-fn identify(payload: &Payload, ledger: &mut DatagramLedger, lane: u16, bytes: &[u8]) -> Answer {
-    if !payload.is_numbered() {
-        return identify_by_content(payload, ledger, lane, bytes);
-    }
-    let unreadable = if bytes.len() < payload.longest() {
-        Comparison::Truncated
-    } else {
-        Comparison::Corrupt { recognisable: false }
-    };
-    if let Some(named) = payload.read_header(bytes) {
-        let comparison = payload.compare(named, bytes);
-        match comparison {
-            Comparison::Intact if named.lane != lane => return Answer::Stray,
-            Comparison::Intact | Comparison::Truncated | Comparison::Corrupt { recognisable: true }
-                if named.lane == lane =>
-            {
-                return Answer::To { sequence: named.sequence, comparison };
-            }
-            Comparison::Intact | Comparison::Truncated | Comparison::Corrupt { .. } => {}
-        }
-    }
-    match ledger.only_one() {
-        Some(sequence) => Answer::To { sequence, comparison: unreadable },
-        None => Answer::Unreadable(unreadable),
-    }
-}
-
-/// At most one message is in flight. An answer that does not fit it may be a late one to the message before.
-fn identify_by_content(payload: &Payload, ledger: &mut DatagramLedger, lane: u16, bytes: &[u8]) -> Answer {
-    let current = ledger.only_one();
-    let compare = |sequence| payload.compare(Identity { lane, sequence }, bytes);
-    let intact = |sequence: &u64| compare(*sequence) == Comparison::Intact;
-    if let Some(sequence) = current.filter(intact).or_else(|| ledger.last_before(current).filter(intact)) {
-        return Answer::To { sequence, comparison: Comparison::Intact };
-    }
-    match current {
-        Some(sequence) => Answer::To { sequence, comparison: compare(sequence) },
-        None => Answer::Unreadable(Comparison::Corrupt { recognisable: false }),
-    }
-}
-
-fn count_wrong(recorder: &mut Recorder, comparison: Comparison) {
-    match comparison {
-        Comparison::Intact => {}
-        Comparison::Truncated => recorder.counts.truncated += 1,
-        Comparison::Corrupt { .. } => recorder.counts.corrupt += 1,
     }
 }

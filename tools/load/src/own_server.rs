@@ -19,6 +19,9 @@ const READY: &str = "shout-server listening on udp+tcp ";
 
 /// The life of the child: serves with these arguments until its standard input ends.
 pub fn serve(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // Under this name it appears in a list of processes, and in the report.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::thread::set_name(c"shout-server");
     std::thread::spawn(|| {
         // Nothing is ever written to it: the read returns when the parent is gone, or is done with us.
         let _ = io::stdin().read(&mut [0]);
@@ -41,7 +44,7 @@ impl OwnServer {
     /// until it listens.
     pub fn start(cpu: Option<Cpu>) -> io::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg(ARGUMENT).args(["--listen", "127.0.0.1:0"]);
+        command.arg(ARGUMENT).args(["--listen", "127.0.0.1:0", "--quiet"]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         #[cfg(unix)]
         {

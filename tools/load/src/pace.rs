@@ -80,3 +80,28 @@ impl Timer {
         Ok(())
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use mio::{Events, Poll};
+
+    #[test]
+    fn a_deadline_is_a_timer_and_not_a_rounded_timeout() {
+        let mut poll = Poll::new().unwrap();
+        let clock = Clock::start();
+        let mut pacer = Pacer::new(poll.registry(), Token(7), clock).unwrap();
+        let mut events = Events::with_capacity(4);
+        for _ in 0..10 {
+            let now = clock.now();
+            let wake = now + 300_000;
+            assert_eq!(pacer.timeout(now, wake).unwrap(), None, "mio would round 300 us up to 1 ms");
+            // Without a timer this would wait for ever.
+            poll.poll(&mut events, None).unwrap();
+            assert!(events.iter().any(|event| event.token() == Token(7)));
+            assert!(clock.now() >= wake, "woken too early");
+        }
+        let now = clock.now();
+        assert_eq!(pacer.timeout(now, now).unwrap(), Some(Duration::ZERO), "what is due does not wait");
+    }
+}

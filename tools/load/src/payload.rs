@@ -156,14 +156,15 @@ impl Payload {
             && self.expected_body(message, offset + header.len(), body.len()) == body
     }
 
-    /// Whether the header is right and at least half of the body.
+    /// Whether the header is right and at least half of the body, apart from case.
     ///
     /// A wrong digit in the header moves the expected window, which leaves next to nothing of the body right; a server
-    /// that gets some bytes wrong leaves most of it right.
+    /// that gets some bytes wrong, or forgets to upper-case, leaves most of it right.
     fn is_recognisable(&self, message: Identity, answer: &[u8]) -> bool {
         let (header, body) = self.split(0, answer);
         let expected = self.expected_body(message, header.len(), body.len());
-        let right = expected.iter().zip(body).filter(|(expected, actual)| expected == actual).count();
+        let right =
+            expected.iter().zip(body).filter(|(expected, actual)| expected.eq_ignore_ascii_case(actual)).count();
         message.header().starts_with(header) && 2 * right >= body.len()
     }
 

@@ -78,19 +78,16 @@ impl Plan {
         self.size < NUMBERED_MINIMUM
     }
 
-    /// `closed loop · 16 in flight` or `open loop · poisson · 50,000 msg/s`, in parts.
+    /// The demand in the words of a report.
     pub fn model(&self) -> Model {
-        match self.demand {
-            Demand::Closed { window } => {
-                Model { name: "closed", rate: None, arrivals: None, window: Some(window as u64) }
-            }
-            Demand::Open { rate, process, window } => Model {
-                name: "open",
-                rate: Some(rate),
-                arrivals: Some(process),
-                window: window.map(|window| window as u64),
-            },
-        }
+        let (name, rate, arrivals, window) = match self.demand {
+            Demand::Closed { window } => ("closed", None, None, Some(window)),
+            Demand::Open { rate, process, window } => ("open", Some(rate), Some(process), window),
+        };
+        // Without numbers in them, datagrams are told apart by there being only one: see the engine.
+        let only_one = self.is_short() && self.target.protocol == Protocol::Udp;
+        let window = if only_one { Some(1) } else { window.map(|window| window as u64) };
+        Model { name, rate, arrivals, window }
     }
 }
 

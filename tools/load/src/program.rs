@@ -1,8 +1,9 @@
 //! The program: command line, runs, output, exit code. Does I/O.
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -67,7 +68,8 @@ impl Job {
     fn new(options: Options, command: Vec<String>) -> Result<Self, Refused> {
         let system = |what: &'static str| move |error: io::Error| Refused::System(format!("{what}: {error}"));
         let seed = random_seed();
-        let mut context = Context { command, ..Context::default() };
+        let processors = host::processors();
+        let mut context = Context { command, processors: processors.len(), ..Context::default() };
         if let Some(target) = options.target.clone() {
             let plans = vec![options.plan(target, false, seed).map_err(Refused::Arguments)?];
             let signals = Signals::watch().map_err(system("cannot watch for signals"))?;
@@ -82,7 +84,6 @@ impl Job {
         let signals = Signals::watch().map_err(system("cannot watch for signals"))?;
         host::raise_open_file_limit();
         // The server gets the first processor and we the last, so that neither is measured waiting for the other.
-        let processors = host::processors();
         let apart = match processors[..] {
             [first, .., last] => Some((first, last)),
             [] | [_] => None,
@@ -109,14 +110,16 @@ impl Job {
             line.clear();
             let document = match outcome {
                 Ok(document) => document,
-                Err(failure) => return complain(&failure.to_string(), exit::FAILED),
+                Err(failure) => {
+                    return complain(&failure.to_string(), self.signals.exit_code().unwrap_or(exit::FAILED));
+                }
             };
             worst = worst.max(document.exit);
             if let Err(error) = self.deliver(&document, index) {
                 return error;
             }
-            if let Some(signal) = self.signals.received() {
-                return ExitCode::from((SIGNALLED + signal) as u8);
+            if let Some(code) = self.signals.exit_code() {
+                return ExitCode::from(code);
             }
         }
         ExitCode::from(worst)
@@ -151,7 +154,7 @@ impl Job {
         let files: Vec<String> =
             self.options.output.iter().map(|output| self.path_of(&output.path, index).display().to_string()).collect();
         if !files.is_empty() {
-            text += &format!("  wrote {}\n", files.join("  "));
+            let _ = writeln!(text, "  wrote {}", files.join("  "));
         }
         text + if index + 1 < self.plans.len() { "\n\n" } else { "" }
     }
@@ -207,8 +210,10 @@ impl Signals {
         }
     }
 
-    fn received(&self) -> Option<usize> {
-        Some(self.received.load(Ordering::Relaxed)).filter(|&signal| signal > 0)
+    /// How a program ends that was asked to; `None` if nobody asked.
+    fn exit_code(&self) -> Option<u8> {
+        let signal = self.received.load(Ordering::Relaxed);
+        (signal > 0).then_some((SIGNALLED + signal) as u8)
     }
 }
 
@@ -249,7 +254,7 @@ impl ProgressLine {
         let rate = if elapsed > 0 { totals.replied as f64 / seconds } else { 0.0 };
         let mut line = format!("\r\x1b[K{}  {part}  {rate:.0} replies/s  lost {}", self.name, totals.lost);
         if totals.wrong_answers > 0 {
-            line += &format!("  WRONG {}", totals.wrong_answers);
+            let _ = write!(line, "  WRONG {}", totals.wrong_answers);
         }
         let _ = io::stderr().write_all(line.as_bytes());
     }

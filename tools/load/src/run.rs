@@ -73,14 +73,16 @@ pub struct Context {
     pub command: Vec<String>,
     /// The server's process, where it is known already.
     pub server: Option<u32>,
-    /// The processor that the calling thread is bound to, for the record.
+    /// The processors that the program may use, for the record.
+    pub processors: usize,
+    /// The one of them that the calling thread is bound to.
     pub pinned_to: Option<Cpu>,
 }
 
 /// Makes a run on the calling thread. `watch` is told how it goes, some twenty times a second, and may end it.
 ///
-/// Fails where nothing could be measured: the target has no address, a connection cannot be made, or there is no reply
-/// to anything. Wrong replies are a result, not a failure.
+/// Fails where nothing could be measured: the target has no address, a connection cannot be made, there is no reply to
+/// anything, or `watch` ended it before the measurement began. Wrong replies are a result, not a failure.
 pub fn measure(plan: &Plan, context: &Context, watch: &mut dyn FnMut(&Progress) -> Wish) -> Result<Document, Failure> {
     let cannot_reach = |error: io::Error| Failure(format!("cannot reach {}: {error}", plan.target));
     let address = choose_address(plan).map_err(cannot_reach)?;
@@ -90,18 +92,19 @@ pub fn measure(plan: &Plan, context: &Context, watch: &mut dyn FnMut(&Progress) 
         let (transport, ..) = *plan.transports().first()?;
         host::listener(address, transport).filter(|_| local)
     });
-    let mut watcher = Watcher { plan, watch, interrupted: false, aborted: false };
+    let mut watcher = Watcher { plan, watch, interrupted: false };
     let clock = Clock::start();
     if let Some(stage) = plan.warmup_stage() {
         watcher.run(&mut generator, &stage, Part::WarmUp)?;
+    }
+    if watcher.interrupted {
+        return Err(Failure("interrupted during the warm-up: nothing was measured".into()));
     }
     let warmup_ns = clock.now();
     let start_unix_ns = nanos(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
     let before = Usage::now(server);
     let began = clock.now();
-    if !watcher.interrupted {
-        watcher.run(&mut generator, &plan.measured_stage(), Part::Measurement)?;
-    }
+    watcher.run(&mut generator, &plan.measured_stage(), Part::Measurement)?;
     let wall_ns = clock.now() - began;
     let usage = before.until_now();
     let engine = generator.engine();
@@ -135,7 +138,6 @@ struct Watcher<'a> {
     plan: &'a Plan,
     watch: &'a mut dyn FnMut(&Progress) -> Wish,
     interrupted: bool,
-    aborted: bool,
 }
 
 impl Watcher<'_> {
@@ -146,7 +148,6 @@ impl Watcher<'_> {
             let totals = engine.totals();
             let wish = (watcher.watch)(&Progress { part, elapsed, totals });
             watcher.interrupted |= wish != Wish::Continue;
-            watcher.aborted |= wish == Wish::Abort;
             let nothing_came = totals.replied + totals.wrong_answers == 0;
             if wish == Wish::Continue && nothing_came && (totals.refused > 0 || elapsed > patience) {
                 return Wish::Stop;
@@ -254,7 +255,7 @@ fn document(plan: &Plan, context: &Context, generator: &Generator, parts: Parts)
         },
         env: Environment {
             kernel: host::kernel(),
-            cores: host::processors().len(),
+            cores: context.processors,
             pinned_to: context.pinned_to,
             local: parts.local,
         },

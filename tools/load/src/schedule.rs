@@ -74,8 +74,9 @@ impl Arrivals {
     /// An expectation for random gaps: nothing hangs on the very number, and drawing them would take as long as the
     /// overload that left them.
     pub fn left_before(&self, end: Nanos) -> u64 {
-        let time_left = end as f64 - self.next;
-        if time_left <= 0.0 { 0 } else { (time_left / self.mean_gap).ceil() as u64 }
+        // One that falls on `end` does not count, not even when rounding has moved it a little before.
+        const ROUNDING: f64 = 1e-6;
+        ((end as f64 - self.next) / self.mean_gap - ROUNDING).ceil().max(0.0) as u64
     }
 
     fn draw(&mut self) {

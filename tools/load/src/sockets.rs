@@ -10,6 +10,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use mio::net::{TcpStream, UdpSocket};
 use mio::{Events, Interest, Poll, Token};
+use rustix::io::Errno;
 
 use crate::clock::{Clock, SECOND};
 use crate::recorder;
@@ -119,6 +120,9 @@ impl DatagramLane {
             }
             match self.socket.send(&self.outbox[issued * self.message..][..self.message]) {
                 Ok(_) => issued += 1,
+                // The queue of the network interface was full. Linux drops such a datagram without a word, so here as
+                // there it has been sent, and is lost.
+                Err(error) if error.raw_os_error() == Some(Errno::NOBUFS.raw_os_error()) => issued += 1,
                 Err(error) => match error.kind() {
                     ErrorKind::Interrupted => {}
                     ErrorKind::WouldBlock => break AfterFlush::Wait,

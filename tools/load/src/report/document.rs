@@ -1,6 +1,6 @@
 //! A run as JSON: schema `shout-load/1`. Pure: no I/O.
 //!
-//! Times are integers in nanoseconds. Histograms are whole, in HdrHistogram's V2 format, compressed, in base64, so that
+//! Times are integers in nanoseconds. Histograms are whole, in `HdrHistogram`'s V2 format, compressed, in base64, so that
 //! any percentile can be had later and runs can be added up without loss.
 
 use std::collections::BTreeMap;

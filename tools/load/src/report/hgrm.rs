@@ -1,10 +1,10 @@
-//! The `.hgrm` file: a percentile distribution as text, which HdrHistogram's plotter and its kin read. Pure: no I/O.
+//! The `.hgrm` file: a percentile distribution as text, which `HdrHistogram`'s plotter and its kin read. Pure: no I/O.
 
 use std::fmt::Write;
 
 use hdrhistogram::Histogram;
 
-/// Steps for each halving of the distance to 100 %: the default of HdrHistogram's own tools.
+/// Steps for each halving of the distance to 100 %: the default of `HdrHistogram`'s own tools.
 const STEPS_PER_HALVING: u32 = 5;
 
 /// Values are written in microseconds; three decimals are exact.
@@ -61,7 +61,7 @@ mod tests {
         assert!(rows.is_sorted_by(|a, b| a.0 <= b.0 && a.1 <= b.1 && a.2 <= b.2));
         let &(value, quantile, count) = rows.last().unwrap();
         assert_eq!((quantile, count), (1.0, 10_000));
-        assert_eq!(value, histogram.max() as f64 / 1_000.0);
+        assert_eq!((value * 1_000.0).round() as u64, histogram.max());
         for (value, quantile, count) in rows {
             // Of 1 to 10,000 µs, evenly spread, the value is the count and the quantile times ten thousand.
             assert!((value / count as f64 - 1.0).abs() < 0.002, "{value} µs after {count} values");

@@ -74,9 +74,7 @@ fn traffic(text: &mut String, run: &Document) -> std::fmt::Result {
             count(rate as u64),
             percent(counts.sent, counts.scheduled)
         )?,
-        None => {
-            writeln!(text, "  offered  all that is answered   {sent})   {replied}   {megabits:.1} Mbit/s each way")?
-        }
+        None => writeln!(text, "  offered  as replies come   {sent})   {replied}   {megabits:.1} Mbit/s each way")?,
     }
     if run.per_transport.len() > 1 {
         for (name, part) in &run.per_transport {
@@ -198,10 +196,11 @@ struct Bucket {
 
 /// The counts between the edges of a scale, from the first occupied bucket to the last.
 fn buckets(histogram: &Histogram<u64>, scale: &[f64]) -> Vec<Bucket> {
-    const DECADES: i32 = 11; // from 1 ns to 100 s
-    let edges: Vec<Nanos> = (0..DECADES)
+    const DECADES: i32 = 12; // from 1 ns to 100 s and more
+    let mut edges: Vec<Nanos> = (0..DECADES)
         .flat_map(|decade| scale.iter().map(move |factor| (factor * 10f64.powi(decade)) as Nanos))
         .collect();
+    edges.dedup(); // 1 and 1.5 ns are the same here
     let mut rows: Vec<Bucket> = edges.windows(2).map(|edge| Bucket { from: edge[0], to: edge[1], count: 0 }).collect();
     for step in histogram.iter_recorded() {
         let value = step.value_iterated_to().min(histogram.max());

@@ -1,0 +1,328 @@
+//! What happens when something runs out: descriptors, places, patience, memory.
+
+use std::net::TcpStream;
+use std::time::Duration;
+
+mod common;
+use common::{
+    End, ask, exchange, pattern, raise_descriptors, read_some, rest_of, server, tcp, turn_until, turn_until_quiet, udp,
+    write_some,
+};
+use shout::connections::CHUNK_LEN;
+use shout::server::Server;
+
+/// Small buffers, so that little needs to be written until a peer that does not read is stalled.
+const SMALL_BUFFERS: [&str; 4] = ["--tcp-recv-buffer", "64KiB", "--tcp-send-buffer", "64KiB"];
+
+fn server_with(flags: &[&str]) -> Server {
+    server(&[flags, &SMALL_BUFFERS].concat())
+}
+
+/// Turns the server until it owes `client` something that it cannot send, for the client never reads.
+fn stall(server: &mut Server, client: &mut TcpStream) {
+    let (before, text) = (server.connections().1, pattern(1 << 20));
+    loop {
+        let length = write_some(client, &text);
+        turn_until_quiet(server);
+        if length == 0 && server.connections().1 > before {
+            return;
+        }
+    }
+}
+
+#[test]
+fn an_idle_connection_is_closed_cleanly_and_an_active_one_is_not() {
+    let mut server = server(&["--idle-timeout", "400ms"]);
+    let (mut idle, mut active) = (tcp(&server), tcp(&server));
+    assert_eq!(exchange(&mut server, &mut idle, b"hello", 5), b"HELLO");
+    let (mut rest, mut end) = (Vec::new(), None);
+    // The active one writes before every turn, so that it has never been quiet when the turn looks who has.
+    while end.is_none() {
+        assert_eq!(exchange(&mut server, &mut active, b"a", 1), b"A");
+        end = read_some(&mut idle, &mut rest).err();
+    }
+    assert_eq!((rest, end), (Vec::new(), Some(End::Clean)));
+    assert_eq!((server.connections().0, server.counters().tcp_closed_idle), (1, 1));
+}
+
+#[test]
+fn what_an_idle_connection_sent_at_the_last_moment_is_answered() {
+    const CLIENTS: usize = 400;
+    raise_descriptors();
+    let mut server = server(&["--idle-timeout", "100ms"]);
+    let mut clients: Vec<TcpStream> = (0..CLIENTS).map(|_| tcp(&server)).collect();
+    turn_until(&mut server, "everybody", |server| server.connections().0 == CLIENTS);
+    // The server is kept from its work for longer than anybody may be idle, as a suspended process is, and then finds
+    // more to do than fits into one turn. The wait is the cause that is tested here, not a way to be in time.
+    let silence = udp(&server);
+    silence.set_nonblocking(false).unwrap();
+    silence.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    silence.recv(&mut [0]).unwrap_err();
+    for client in &mut clients {
+        assert_eq!(write_some(client, b"not idle"), 8);
+    }
+    for client in &mut clients {
+        let (answer, end) = rest_of(&mut server, client);
+        assert_eq!((&answer[..], end), (&b"NOT IDLE"[..], End::Clean));
+    }
+}
+
+#[test]
+fn beyond_max_unsent_the_longest_stalled_is_closed() {
+    const UNSENT_MAX: usize = 128 * 1024;
+    let mut server = server_with(&["--max-unsent", "128KiB"]);
+    let mut stalled = Vec::new();
+    while server.counters().tcp_closed_unsent == 0 {
+        assert!(stalled.len() < 64, "{stalled:?} are owed {} bytes together", server.connections().1);
+        let mut client = tcp(&server);
+        let text = pattern(1 << 20);
+        let mut before = usize::MAX;
+        // Until it neither takes nor sends any more.
+        while before != server.connections().1 {
+            before = server.connections().1;
+            write_some(&mut client, &text);
+            turn_until_quiet(&mut server);
+            assert!(server.connections().1 <= UNSENT_MAX);
+            if server.counters().tcp_closed_unsent > 0 {
+                break;
+            }
+        }
+        stalled.push(client);
+    }
+    let closed = server.counters().tcp_closed_unsent as usize;
+    assert!(closed < stalled.len(), "closing one was enough");
+    // It was closed with input unread, so that its end may be a reset; those behind it are still owed their answers.
+    for client in &mut stalled[..closed] {
+        rest_of(&mut server, client);
+    }
+    assert_eq!(server.connections().0, stalled.len() - closed);
+    assert_eq!(server.counters().tcp_closed_unsent as usize, closed, "and nobody else was");
+}
+
+#[test]
+fn a_unicode_answer_that_is_not_taken_costs_three_chunks_at_most() {
+    let mut server = server_with(&["--case", "unicode"]);
+    let mut client = tcp(&server);
+    let text = "\u{390}".repeat(1 << 19);
+    for _ in 0..20 {
+        write_some(&mut client, text.as_bytes());
+        turn_until_quiet(&mut server);
+        assert!(server.connections().1 <= 3 * (CHUNK_LEN + 3));
+    }
+    assert!(server.connections().1 > 0);
+}
+
+#[test]
+fn an_idle_connection_gives_way_to_a_new_one_and_the_longest_idle_goes_first() {
+    let mut server = server(&["--max-connections", "3"]);
+    let mut clients: Vec<TcpStream> = (0..3).map(|_| tcp(&server)).collect();
+    for client in &mut clients {
+        exchange(&mut server, client, b"in order", 8);
+    }
+    for round in 0..5 {
+        let mut newcomer = tcp(&server);
+        assert_eq!(exchange(&mut server, &mut newcomer, b"me too", 6), b"ME TOO");
+        let mut longest_idle = clients.remove(0);
+        assert_eq!(rest_of(&mut server, &mut longest_idle), (Vec::new(), End::Clean), "round {round}");
+        clients.push(newcomer);
+        assert_eq!((server.connections().0, server.counters().tcp_closed_for_room), (3, round + 1));
+    }
+}
+
+#[test]
+fn who_waits_for_a_place_gets_it_when_another_leaves_and_nobody_new_comes() {
+    let mut server = server_with(&["--max-connections", "2"]);
+    let mut busy = [tcp(&server), tcp(&server)];
+    for client in &mut busy {
+        stall(&mut server, client);
+    }
+    let (mut waiting, datagrams) = (tcp(&server), udp(&server));
+    write_some(&mut waiting, b"my turn");
+    let (turns, mut answer) = (server.counters().turns, Vec::new());
+    // Those who are owed something are not idle and do not give way; to wait for them costs no turns.
+    server.turn(Some(Duration::from_millis(500))).unwrap();
+    server.turn(Some(Duration::from_millis(500))).unwrap();
+    turn_until_quiet(&mut server);
+    assert!(server.counters().turns - turns < 20, "it spins");
+    read_some(&mut waiting, &mut answer).unwrap();
+    assert_eq!((&answer[..], server.connections().0), (&b""[..], 2));
+    assert_eq!(ask(&mut server, &datagrams, b"no place needed"), b"NO PLACE NEEDED");
+    let [leaving, _staying] = busy;
+    drop(leaving);
+    assert_eq!(exchange(&mut server, &mut waiting, b"", 7), b"MY TURN");
+    assert_eq!(server.connections().0, 2);
+}
+
+/// A server turned by hand turns whether it asked for that or not. These sleep until their own deadlines.
+#[cfg(unix)]
+mod without_an_event {
+    use std::io::{ErrorKind, Read, Write};
+
+    use super::SMALL_BUFFERS;
+    use crate::common::{Program, pattern, ping, tcp_client};
+
+    #[test]
+    fn an_idle_connection_is_closed() {
+        let program = Program::start(&["--idle-timeout", "200ms"]);
+        let mut client = tcp_client(program.address);
+        ping(&mut client, b"and then idle");
+        assert_eq!(client.read(&mut [0]).unwrap(), 0, "a clean end");
+        assert_eq!(program.terminate().counter("tcp_closed_idle"), 1);
+    }
+
+    #[test]
+    fn a_stalled_connection_is_closed() {
+        let program = Program::start(&[&["--stall-timeout", "200ms"], &SMALL_BUFFERS[..]].concat());
+        let mut client = tcp_client(program.address);
+        let text = pattern(1 << 20);
+        let error = loop {
+            if let Err(error) = client.write(&text) {
+                break error;
+            }
+        };
+        // It had not read what it was owed, and so there is no orderly way to part.
+        assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error}");
+        assert_eq!(program.terminate().counter("tcp_closed_stalled"), 1);
+    }
+
+    #[test]
+    fn an_idle_connection_gives_way() {
+        let program = Program::start(&["--max-connections", "1"]);
+        let mut clients = Vec::new();
+        for _ in 0..3 {
+            let mut client = tcp_client(program.address);
+            assert_eq!(ping(&mut client, b"me too"), b"ME TOO");
+            clients.push(client);
+        }
+        assert_eq!(program.terminate().counter("tcp_closed_for_room"), 2);
+    }
+}
+
+/// The limits of a process can be changed and its counters read while it runs, on Linux.
+#[cfg(target_os = "linux")]
+mod descriptors {
+    use std::collections::HashSet;
+    use std::io::{Read, Write};
+
+    use rustix::process::{Resource, Rlimit, prlimit};
+
+    use super::SMALL_BUFFERS;
+    use crate::common::{PATIENCE, Program, pattern, ping, ping_udp, tcp_client, udp_client};
+    use std::net::{Shutdown, TcpStream};
+    use std::time::Duration;
+
+    /// A client that writes until nothing moves any more and never reads. It is not idle, so it keeps its place.
+    fn stalled(program: &mut Program) -> TcpStream {
+        let blocked = program.counter("tcp_blocked");
+        let mut client = tcp_client(program.address);
+        client.set_write_timeout(Some(Duration::from_millis(50))).unwrap();
+        let text = pattern(1 << 20);
+        while client.write(&text).is_ok() || program.counter("tcp_blocked") == blocked {}
+        client.set_nonblocking(false).unwrap();
+        client
+    }
+
+    /// Watches the server for about a second in which a client waits: how many turns and how much processor time it
+    /// took.
+    fn observe(program: &mut Program, waiting: &TcpStream) -> (u64, Duration) {
+        let (turns, used) = (program.counter("turns"), processor_time(program));
+        // Nothing comes: that is what is observed, for as long as this read waits.
+        waiting.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        waiting.peek(&mut [0]).expect_err("a client beyond the limit was answered");
+        waiting.set_read_timeout(Some(PATIENCE)).unwrap();
+        (program.counter("turns") - turns, processor_time(program).saturating_sub(used))
+    }
+
+    fn processor_time(program: &Program) -> Duration {
+        let path = format!("/proc/{}/schedstat", program.pid().as_raw_nonzero());
+        let text = std::fs::read_to_string(path).unwrap();
+        Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
+    }
+
+    /// Lets the process open no more descriptors than it has.
+    fn close_the_tap(program: &Program) {
+        let path = format!("/proc/{}/fd", program.pid().as_raw_nonzero());
+        let open = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name());
+        let open: HashSet<u64> = open.map(|name| name.to_str().unwrap().parse().unwrap()).collect();
+        let lowest_free = (0..1 << 20).find(|number| !open.contains(number));
+        let limit = Rlimit { current: lowest_free, maximum: lowest_free };
+        prlimit(Some(program.pid()), Resource::Nofile, limit).unwrap();
+    }
+
+    #[test]
+    fn without_descriptors_udp_is_served_nothing_spins_and_the_waiting_are_served_when_others_leave() {
+        let mut program = Program::start(&SMALL_BUFFERS);
+        let busy: Vec<TcpStream> = (0..3).map(|_| stalled(&mut program)).collect();
+        close_the_tap(&program);
+        let mut waiting: Vec<TcpStream> = (0..10).map(|_| tcp_client(program.address)).collect();
+        for client in &mut waiting {
+            client.write_all(b"my turn").unwrap();
+            // They will be served in one place, one after the other.
+            client.shutdown(Shutdown::Write).unwrap();
+        }
+        let (turns, used) = observe(&mut program, &waiting[0]);
+        assert!(
+            turns < 500 && used < Duration::from_millis(500),
+            "it spins: {turns} turns, {used:?} in about a second"
+        );
+        assert!(program.counter("tcp_accept_paused") > 0, "the limit was not reached, which proves nothing");
+        let datagrams = udp_client(program.address);
+        assert_eq!(ping_udp(&datagrams, program.address, b"no descriptor needed"), b"NO DESCRIPTOR NEEDED");
+        // From here on nobody connects: the kernel has no reason to report the listener.
+        drop(busy);
+        for client in &mut waiting {
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).unwrap();
+            assert_eq!(answer, "MY TURN");
+        }
+        assert_eq!(program.terminate().code, Some(0));
+    }
+
+    #[test]
+    fn without_descriptors_an_idle_connection_gives_way() {
+        let mut program = Program::start(&[]);
+        let mut clients: Vec<TcpStream> = (0..3).map(|_| tcp_client(program.address)).collect();
+        for client in &mut clients {
+            ping(client, b"and then idle");
+        }
+        close_the_tap(&program);
+        for _ in 0..3 {
+            let mut newcomer = tcp_client(program.address);
+            assert_eq!(ping(&mut newcomer, b"me too"), b"ME TOO");
+            clients.push(newcomer);
+        }
+        assert_eq!(program.counter("tcp_closed_for_room"), 3);
+        for client in &mut clients[..3] {
+            assert_eq!(client.read(&mut [0]).unwrap(), 0, "a clean end");
+        }
+    }
+
+    #[test]
+    fn a_low_limit_on_open_files_limits_connections_and_nothing_else() {
+        let mut program = Program::start_after("ulimit -n 40", &SMALL_BUFFERS);
+        // 40 less the 32 that are kept back.
+        let busy: Vec<TcpStream> = (0..8).map(|_| stalled(&mut program)).collect();
+        let mut waiting: Vec<TcpStream> = (0..100).map(|_| tcp_client(program.address)).collect();
+        for client in &mut waiting {
+            client.write_all(b"my turn").unwrap();
+        }
+        let (turns, used) = observe(&mut program, &waiting[0]);
+        assert!(
+            turns < 500 && used < Duration::from_millis(500),
+            "it spins: {turns} turns, {used:?} in about a second"
+        );
+        assert_eq!(program.counter("tcp_accepted"), 8);
+        let datagrams = udp_client(program.address);
+        assert_eq!(ping_udp(&datagrams, program.address, b"no place needed"), b"NO PLACE NEEDED");
+        drop(busy);
+        // The first 8 get the places, and the others those of whoever then leaves.
+        for client in &mut waiting {
+            let mut answer = [0; 7];
+            client.read_exact(&mut answer).unwrap();
+            assert_eq!(&answer, b"MY TURN");
+            client.shutdown(Shutdown::Both).unwrap();
+        }
+        let ended = program.terminate();
+        assert_eq!((ended.code, ended.counter("tcp_accepted"), ended.counter("tcp_accept_paused")), (Some(0), 108, 0));
+    }
+}

@@ -1,0 +1,210 @@
+//! The server as a program: its arguments, what it prints where, its exit codes, and where it listens.
+#![cfg(unix)]
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+mod common;
+use common::{Program, SERVER, has_ipv6, ping, ping_udp, tcp_client, udp_client};
+
+/// Runs the server to its end, which must come by itself.
+fn run(arguments: &[&str]) -> Output {
+    Command::new(SERVER).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+#[track_caller]
+fn assert_serves(address: SocketAddr) {
+    assert_eq!(ping(&mut tcp_client(address), b"tcp"), b"TCP");
+    assert_eq!(ping_udp(&udp_client(address), address, b"udp"), b"UDP");
+}
+
+#[test]
+fn a_wrong_argument_is_refused_with_code_2_and_one_line_that_names_it() {
+    for (arguments, named) in [
+        (&["--listen", "localhost"][..], &["--listen", "'localhost'"][..]),
+        (&["--listen", "127.0.0.1:70000"], &["--listen", "'127.0.0.1:70000'"]),
+        (&["--case", "title"], &["--case", "'title'"]),
+        (&["--max-connections", "0"], &["--max-connections", "'0'"]),
+        (&["--idle-timeout", "soon"], &["--idle-timeout", "'soon'"]),
+        (&["--stall-timeout", "-1s"], &["-1"]),
+        (&["--max-unsent", "64MB/s"], &["--max-unsent", "'64MB/s'"]),
+        (&["--udp-recv-buffer", "8 MiB"], &["--udp-recv-buffer", "'8 MiB'"]),
+        (&["--backlog", "3g"], &["--backlog", "'3g'"]),
+        (&["--stats", "1ms"], &["--stats", "'1ms'"]),
+        (&["--no-udp", "--no-tcp"], &["--no-udp", "--no-tcp"]),
+        (&["--drain-timeout"], &["--drain-timeout"]),
+        (&["--verbos"], &["--verbos", "--verbose"]),
+        (&["12000"], &["'12000'"]),
+    ] {
+        let output = run(arguments);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?} said {said}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+        assert_eq!(said.lines().count(), 1, "{arguments:?} said {said}");
+        for name in named {
+            assert!(said.contains(name), "{arguments:?} said {said:?}, which does not name {name}");
+        }
+    }
+}
+
+#[test]
+fn the_help_begins_with_examples_and_names_every_default() {
+    let output = run(&["--help"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
+    assert!(text.starts_with("Examples:\n  shout-server "), "{text}");
+    assert!(text.contains("[default: 127.0.0.1:12000]"), "an echo on a public address must be asked for");
+    assert!(!text.contains('\u{1b}'), "colours are for terminals");
+}
+
+#[test]
+fn a_reader_who_has_gone_ends_the_help_quietly() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = Command::new(SERVER).arg("--help").stdout(writer).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
+}
+
+#[test]
+fn the_first_line_says_where_it_listens() {
+    for (flags, protocols) in [(&[][..], "udp+tcp"), (&["--no-tcp"], "udp"), (&["--no-udp"], "tcp")] {
+        let program = Program::start(flags);
+        let address = program.address;
+        assert_eq!(program.first_line, format!("shout-server listening on {protocols} {address}"));
+        assert!(address.ip().is_loopback() && address.port() != 0);
+    }
+}
+
+#[test]
+fn a_protocol_that_is_not_wanted_is_not_served() {
+    // An address of its own where there are several on loopback, so that no other test can have the same port there.
+    let ip = if cfg!(target_os = "linux") { Ipv4Addr::new(127, 0, 7, 1) } else { Ipv4Addr::LOCALHOST };
+    let listen = format!("{ip}:0");
+
+    let program = Program::start(&["--no-tcp", "--listen", &listen]);
+    assert_eq!(ping_udp(&udp_client(program.address), program.address, b"udp"), b"UDP");
+    TcpStream::connect(program.address).unwrap_err();
+    assert_eq!(program.terminate().code, Some(0));
+
+    let program = Program::start(&["--no-udp", "--listen", &listen]);
+    assert_eq!(ping(&mut tcp_client(program.address), b"tcp"), b"TCP");
+    let client = udp_client(program.address);
+    client.connect(program.address).unwrap();
+    client.send(b"nobody is there").unwrap();
+    assert_eq!(client.recv(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+    assert_eq!(program.terminate().code, Some(0));
+}
+
+#[test]
+fn a_port_in_use_is_an_error_that_names_protocol_and_address() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    for (protocol, flag, address) in
+        [("tcp", "--no-udp", listener.local_addr().unwrap()), ("udp", "--no-tcp", socket.local_addr().unwrap())]
+    {
+        let output = run(&[flag, "--listen", &address.to_string()]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(said.contains(&format!("cannot listen on {protocol} {address}")), "{said}");
+    }
+}
+
+#[test]
+fn a_public_address_is_warned_of_in_one_line_and_loopback_is_not() {
+    let mut places = vec![("0.0.0.0:0", 1), ("127.0.0.1:0", 0)];
+    if has_ipv6() {
+        places.extend([("[::]:0", 1), ("[::1]:0", 0)]);
+    }
+    for (listen, wanted) in places {
+        let ended = Program::start(&["--listen", listen]).terminate();
+        let warnings: Vec<_> = ended.stderr.iter().filter(|line| line.contains("warning")).collect();
+        assert_eq!((ended.code, warnings.len()), (Some(0), wanted), "{listen}: {:#?}", ended.stderr);
+    }
+}
+
+#[test]
+fn every_loop_of_several_serves_and_ends() {
+    let program = Program::start(&["--workers", "3"]);
+    // The kernel deals clients out by their ports: with 32 of them every loop has its share in all but 1 of 140,000 runs.
+    let mut clients: Vec<_> = (0..32).map(|_| (tcp_client(program.address), udp_client(program.address))).collect();
+    for (tcp, udp) in &mut clients {
+        assert_eq!(ping(tcp, b"tcp"), b"TCP");
+        assert_eq!(ping_udp(udp, program.address, b"udp"), b"UDP");
+    }
+    drop(clients);
+    let ended = program.terminate();
+    assert_eq!((ended.code, ended.counter("tcp_finished"), ended.counter("udp_replied")), (Some(0), 32, 32));
+}
+
+#[test]
+fn a_line_an_interval_says_what_changed() {
+    let program = Program::start(&["--stats", "10ms"]);
+    let client = udp_client(program.address);
+    ping_udp(&client, program.address, b"counted");
+    let line = program.stderr.skip_to(" udp_replied ");
+    assert!(line.contains("0 connections") && line.ends_with("/s"), "{line}");
+    assert!(!line.contains("tcp_"), "nothing happened there: {line}");
+}
+
+#[test]
+fn a_quiet_server_says_nothing() {
+    let program = Program::start(&["--quiet"]);
+    assert_serves(program.address);
+    let ended = program.terminate();
+    assert_eq!((ended.code, ended.stderr), (Some(0), vec![]));
+}
+
+#[test]
+fn closed_standard_streams_do_not_stop_the_service() {
+    let program = Program::start_after("exec 2>&-", &[]);
+    assert_serves(program.address);
+    program.signal(Signal::USR1);
+    assert_serves(program.address);
+    assert_eq!(program.terminate().code, Some(0));
+
+    let mut program = Program::start_after("exec >&-", &["--listen", "0.0.0.0:0"]);
+    program.address.set_ip(Ipv4Addr::LOCALHOST.into());
+    assert_eq!(program.first_line, "");
+    assert_serves(program.address);
+    assert_eq!(program.terminate().code, Some(0));
+}
+
+#[test]
+fn a_reader_of_standard_error_who_has_gone_does_not_stop_the_service() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let program = Program::start_with_stderr(writer, &["--stats", "10ms"]);
+    program.signal(Signal::USR1);
+    assert_serves(program.address);
+    assert_eq!(program.terminate().code, Some(0));
+}
+
+#[test]
+fn a_reader_of_standard_error_who_does_not_read_does_not_stop_the_service() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let program = Program::start_with_stderr(writer, &[]);
+    let client = udp_client(program.address);
+    client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    // A report has at least 100 bytes, and a pipe holds at most 64 KiB on the systems that we know.
+    for _ in 0..1000 {
+        program.signal(Signal::USR1);
+        assert_eq!(ping_udp(&client, program.address, b"still there?"), b"STILL THERE?");
+    }
+    assert_serves(program.address);
+    assert_eq!(program.terminate().code, Some(0));
+    drop(reader);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_behind_the_standard_streams_does_not_stop_the_service() {
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let program = Program::start_with_stderr(full(), &["--stats", "10ms"]);
+    program.signal(Signal::USR1);
+    assert_serves(program.address);
+    assert_eq!(program.terminate().code, Some(0));
+}

@@ -1,0 +1,159 @@
+//! What arrives: which message it answers, whether it is right, and what is counted for it. Pure: no I/O, no clock.
+
+use super::Engine;
+use super::lanes::{Book, Lane};
+use crate::clock::Nanos;
+use crate::ledger::{Arrival, DatagramLedger};
+use crate::payload::{Comparison, Identity, Payload};
+use crate::recorder::Recorder;
+
+impl Engine {
+    /// A datagram arrived on a UDP lane.
+    pub fn datagram(&mut self, index: usize, bytes: &[u8], now: Nanos) {
+        let Lane { book, group, .. } = &mut self.lanes[index];
+        let Book::Datagrams(ledger) = book else { return };
+        let recorder = &mut self.groups[*group].recorder;
+        recorder.counts.bytes_received += bytes.len() as u64;
+        let (sequence, comparison) = match identify(&self.payload, ledger, index as u16, bytes) {
+            Answer::To { sequence, comparison } => (sequence, comparison),
+            Answer::Stray => {
+                recorder.counts.stray += 1;
+                return;
+            }
+            Answer::Unreadable(comparison) => {
+                count_wrong(recorder, comparison);
+                return;
+            }
+        };
+        let arrival = ledger.answer(sequence, now);
+        if arrival == Arrival::Stale {
+            return;
+        }
+        let is_intact = comparison == Comparison::Intact;
+        if !is_intact {
+            count_wrong(recorder, comparison);
+        }
+        let settled = match arrival {
+            Arrival::OnTime(flight) if is_intact => {
+                recorder.replied(flight, now);
+                true
+            }
+            Arrival::OnTime(_) => {
+                recorder.counts.wrong += 1;
+                true
+            }
+            Arrival::Late { lost_now } => {
+                recorder.counts.lost += u64::from(lost_now);
+                recorder.counts.late += u64::from(is_intact);
+                lost_now
+            }
+            Arrival::Duplicate => {
+                recorder.counts.duplicated += u64::from(is_intact);
+                false
+            }
+            Arrival::Unknown => {
+                recorder.counts.stray += u64::from(is_intact);
+                false
+            }
+            Arrival::Stale => false,
+        };
+        if matches!(arrival, Arrival::OnTime(_) | Arrival::Late { .. }) && is_intact {
+            recorder.reordered_by(ledger.reordering(sequence));
+        }
+        if settled {
+            self.free_place(index, now);
+        }
+    }
+
+    /// Bytes arrived on a TCP lane.
+    pub fn stream(&mut self, index: usize, mut bytes: &[u8], now: Nanos) {
+        let group = self.lanes[index].group;
+        self.groups[group].recorder.counts.bytes_received += bytes.len() as u64;
+        while !bytes.is_empty() {
+            let Lane { book: Book::Stream(ledger), .. } = &mut self.lanes[index] else { return };
+            let recorder = &mut self.groups[group].recorder;
+            let Some(owed) = ledger.owed() else {
+                recorder.counts.stray += 1;
+                return;
+            };
+            let message = Identity { lane: index as u16, sequence: owed.sequence };
+            let missing = self.payload.length(message) - owed.offset;
+            let (piece, rest) = bytes.split_at(missing.min(bytes.len()));
+            bytes = rest;
+            ledger.piece(piece.len(), self.payload.matches(message, owed.offset, piece));
+            if piece.len() < missing {
+                return;
+            }
+            if let Some((flight, is_intact)) = ledger.complete() {
+                if is_intact {
+                    recorder.replied(flight, now);
+                } else {
+                    recorder.counts.corrupt += 1;
+                    recorder.counts.wrong += 1;
+                }
+            }
+            self.free_place(index, now);
+        }
+    }
+}
+
+/// Which message a datagram answers, and how well.
+enum Answer {
+    To {
+        sequence: u64,
+        comparison: Comparison,
+    },
+    /// A right answer to somebody else, or to nothing.
+    Stray,
+    /// Wrong in a way that does not let on which message it answers.
+    Unreadable(Comparison),
+}
+
+fn identify(payload: &Payload, ledger: &mut DatagramLedger, lane: u16, bytes: &[u8]) -> Answer {
+    if !payload.is_numbered() {
+        return identify_by_content(payload, ledger, lane, bytes);
+    }
+    let unreadable = if bytes.len() < payload.longest() {
+        Comparison::Truncated
+    } else {
+        Comparison::Corrupt { recognisable: false }
+    };
+    if let Some(named) = payload.read_header(bytes) {
+        let comparison = payload.compare(named, bytes);
+        match comparison {
+            Comparison::Intact if named.lane != lane => return Answer::Stray,
+            Comparison::Intact | Comparison::Truncated | Comparison::Corrupt { recognisable: true }
+                if named.lane == lane =>
+            {
+                return Answer::To { sequence: named.sequence, comparison };
+            }
+            Comparison::Intact | Comparison::Truncated | Comparison::Corrupt { .. } => {}
+        }
+    }
+    match ledger.only_one() {
+        Some(sequence) => Answer::To { sequence, comparison: unreadable },
+        None => Answer::Unreadable(unreadable),
+    }
+}
+
+/// At most one message is in flight. An answer that does not fit it may be a late one to the message before.
+fn identify_by_content(payload: &Payload, ledger: &mut DatagramLedger, lane: u16, bytes: &[u8]) -> Answer {
+    let current = ledger.only_one();
+    let compare = |sequence| payload.compare(Identity { lane, sequence }, bytes);
+    let intact = |sequence: &u64| compare(*sequence) == Comparison::Intact;
+    if let Some(sequence) = current.filter(intact).or_else(|| ledger.last_before(current).filter(intact)) {
+        return Answer::To { sequence, comparison: Comparison::Intact };
+    }
+    match current {
+        Some(sequence) => Answer::To { sequence, comparison: compare(sequence) },
+        None => Answer::Unreadable(Comparison::Corrupt { recognisable: false }),
+    }
+}
+
+fn count_wrong(recorder: &mut Recorder, comparison: Comparison) {
+    match comparison {
+        Comparison::Intact => {}
+        Comparison::Truncated => recorder.counts.truncated += 1,
+        Comparison::Corrupt { .. } => recorder.counts.corrupt += 1,
+    }
+}

@@ -1,0 +1,123 @@
+//! The lanes, and which of them could send. Pure: no I/O, no clock.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use super::{Engine, Transport};
+use crate::clock::Nanos;
+use crate::ledger::{DatagramLedger, StreamLedger};
+use crate::recorder::Recorder;
+use crate::schedule::Arrivals;
+
+#[derive(Debug)]
+pub(super) enum Book {
+    Datagrams(DatagramLedger),
+    Stream(StreamLedger),
+}
+
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) book: Book,
+    pub(super) group: usize,
+    /// Closed loop: when each free place in the window fell free, oldest first.
+    pub(super) places: VecDeque<Nanos>,
+    pub(super) is_alive: bool,
+    /// The socket has no room; the shell says when it has.
+    pub(super) is_blocked: bool,
+    /// The lane is in its group's `ready` queue.
+    pub(super) is_queued: bool,
+}
+
+impl Lane {
+    pub(super) fn outstanding(&self) -> usize {
+        match &self.book {
+            Book::Datagrams(ledger) => ledger.outstanding(),
+            Book::Stream(ledger) => ledger.outstanding(),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum Want {
+    Nothing,
+    Answers,
+    Arrivals { arrivals: Arrivals, window: usize },
+}
+
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) transport: Transport,
+    pub(super) lanes: Range<usize>,
+    pub(super) timeout: Nanos,
+    pub(super) want: Want,
+    /// Lanes that could take a message now, the longest idle first.
+    pub(super) ready: VecDeque<usize>,
+    pub(super) alive: usize,
+    pub(super) recorder: Recorder,
+}
+
+impl Engine {
+    /// Messages without numbers are told apart by there being only one.
+    pub(super) fn only_one_fits(&self, lane: usize) -> bool {
+        matches!(self.lanes[lane].book, Book::Datagrams(_)) && !self.payload.is_numbered()
+    }
+
+    /// Whether a lane's ledger and window have room for one more message.
+    pub(super) fn has_room(&mut self, index: usize) -> bool {
+        let only_one_fits = self.only_one_fits(index);
+        let lane = &mut self.lanes[index];
+        let window = match &self.groups[lane.group].want {
+            Want::Nothing => 0,
+            // The places are the window.
+            Want::Answers => {
+                if lane.places.is_empty() {
+                    0
+                } else {
+                    usize::MAX
+                }
+            }
+            Want::Arrivals { window, .. } => *window,
+        };
+        let window = if only_one_fits { window.min(1) } else { window };
+        lane.outstanding() < window
+            && match &mut lane.book {
+                Book::Datagrams(ledger) => ledger.has_room(),
+                Book::Stream(_) => true,
+            }
+    }
+
+    /// Puts a lane that could send into its group's queue, once.
+    pub(super) fn queue(&mut self, index: usize) {
+        let lane = &self.lanes[index];
+        if lane.is_queued || lane.is_blocked || !lane.is_alive || !self.has_room(index) {
+            return;
+        }
+        let lane = &mut self.lanes[index];
+        lane.is_queued = true;
+        self.groups[lane.group].ready.push_back(index);
+    }
+
+    /// Takes a lane out of its group's queue.
+    pub(super) fn unqueue(&mut self, index: usize) {
+        let lane = &mut self.lanes[index];
+        if !std::mem::take(&mut lane.is_queued) {
+            return;
+        }
+        let ready = &mut self.groups[lane.group].ready;
+        // Nearly always it has just been put at the end.
+        if ready.back() == Some(&index) {
+            ready.pop_back();
+        } else {
+            ready.retain(|&other| other != index);
+        }
+    }
+
+    /// A message of this lane has been settled at `now`.
+    pub(super) fn free_place(&mut self, index: usize, now: Nanos) {
+        let lane = &mut self.lanes[index];
+        if matches!(self.groups[lane.group].want, Want::Answers) {
+            lane.places.push_back(now);
+        }
+        self.queue(index);
+    }
+}

@@ -1,0 +1,5 @@
+//! The program and its parts against real sockets on the loopback interface.
+
+mod faults;
+mod program;
+mod servers;
