@@ -86,7 +86,7 @@ const CURVES: [Curve; 5] = [
         setting: "64 B messages on 64 TCP connections, 1 in flight each, while others are open and silent",
         quantity: "idle TCP connections",
         unit: Unit::Count,
-        points: &[0, 10, 100, 1_000, 4_000, 10_000, 19_000],
+        points: &[0, 10, 100, 1_000, 6_000, 19_000],
         load: |idle| Load { idle, ..Load::tcp(64, 1, 64) },
     },
     Curve {
@@ -226,7 +226,7 @@ impl Survey {
             let points = self.possible(curve);
             let results = self.measure(curve, points, &mut faults)?;
             let path = self.directory.join(format!("{}.svg", curve.name));
-            let drawing = draw(curve, points, &self.contestants, &results, self.rounds).svg();
+            let drawing = draw(curve, points, &self.contestants, &results, (self.length, self.rounds)).svg();
             fs::write(&path, drawing)
                 .map_err(|error| Stop::Failure(format!("cannot write {}: {error}", path.display())))?;
             let report = self.report(curve, points, &results);
@@ -319,7 +319,13 @@ fn growth(first: &[Option<Figures>], last: &[Option<Figures>]) -> Option<Spread>
     Spread::of_ratios(&cpu(last), &cpu(first))
 }
 
-fn draw(curve: &Curve, points: &[usize], contestants: &[Contestant], results: &Results, rounds: usize) -> Plot {
+fn draw(
+    curve: &Curve,
+    points: &[usize],
+    contestants: &[Contestant],
+    results: &Results,
+    (length, rounds): (Length, usize),
+) -> Plot {
     let line = |(index, contestant): (usize, &Contestant)| {
         let measured = points.iter().zip(results);
         let at = |(&point, results): (&usize, &Vec<Vec<_>>)| Some((point as f64, cost(&results[index])?));
@@ -328,7 +334,10 @@ fn draw(curve: &Curve, points: &[usize], contestants: &[Contestant], results: &R
     let Curve { title, setting, quantity, unit, .. } = curve;
     Plot {
         title: format!("{title}: what a reply costs the server"),
-        subtitle: format!("{setting}; median of {rounds} rounds, bars from smallest to largest"),
+        subtitle: [
+            setting.to_string(),
+            format!("{}: medians, and bars from smallest to largest", length.describe(rounds)),
+        ],
         across: format!(
             "{quantity}, logarithmic{}",
             if points.first() == Some(&0) { " from the second tick on" } else { "" }
@@ -360,6 +369,7 @@ mod tests {
     fn points_ascend_and_every_load_suits_its_transport() {
         for curve in CURVES {
             assert!(curve.points.is_sorted_by(|one, next| one < next), "{}", curve.name);
+            assert!(curve.setting.chars().count() <= plot::SUBTITLE, "{}", curve.name);
             for &point in curve.points {
                 let Load { protocol, connections, depth, size, idle } = (curve.load)(point);
                 assert!(connections > 0 && depth > 0, "{} at {point}", curve.name);
@@ -393,8 +403,9 @@ mod tests {
     fn a_point_that_was_not_measured_is_not_drawn() {
         let contestants = [crate::contestant::tests::named("a"), crate::contestant::tests::named("b")];
         let results = vec![vec![rounds([Some(1.0)]), rounds([None])], vec![rounds([Some(2.0)]), rounds([Some(3.0)])]];
-        let plot = draw(&CURVES[0], &[0, 10], &contestants, &results, 1);
+        let plot = draw(&CURVES[0], &[0, 10], &contestants, &results, (Length::of(DEFAULT_SECONDS), 1_000));
         assert_eq!(plot.lines.iter().map(|line| line.points.len()).collect::<Vec<_>>(), [2, 1]);
+        assert!(plot.subtitle.iter().all(|line| line.chars().count() <= plot::SUBTITLE), "{:?}", plot.subtitle);
         assert_eq!(plot.ticks, [(0.0, "0".into()), (10.0, "10".into())]);
     }
 
