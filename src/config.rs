@@ -29,7 +29,8 @@ SIGTERM and SIGINT finish what is owed and end the server; a second one ends it 
 #[command(name = "shout-server", version, before_help = EXAMPLES, max_term_width = 110)]
 pub struct Config {
     /// Address and port of both protocols. A public address makes an echo that strangers can aim at others, so
-    /// it must be asked for. `[::]` serves IPv4 too. Port 0 takes a free one
+    /// it must be asked for. `[::]` serves IPv4 too. Port 0 takes a free one. Not used where a service manager passes
+    /// sockets
     #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address, default_value = "127.0.0.1:12000")]
     pub listen: SocketAddr,
 
@@ -89,6 +90,12 @@ pub struct Config {
     #[arg(long, value_name = "N", value_parser = rate_limit)]
     pub udp_rate_limit: Option<NonZeroU32>,
 
+    /// Let the next server start on the same address while this one ends. Both need this flag; without it a second
+    /// start is refused. Connections that the kernel holds for this one at its very end are reset, or handed to the next
+    /// one where `net.ipv4.tcp_migrate_req` is 1; datagrams are lost. Sockets from a service manager lose neither
+    #[arg(long)]
+    pub reuse_port: bool,
+
     /// Answer datagrams whose source port is this server's own port. Two servers can then echo each other for ever
     #[arg(long)]
     pub allow_source_port_own: bool,
@@ -108,6 +115,10 @@ pub struct Config {
     /// Never sleep: poll without end, for half the round-trip time and a whole processor for each loop
     #[arg(long)]
     pub spin: bool,
+
+    /// Once listening, give up all files and every system call that the loop does not make. Linux only
+    #[arg(long)]
+    pub sandbox: bool,
 
     /// Print the counters that changed, at this interval
     #[arg(long, value_name = "TIME", value_parser = interval)]

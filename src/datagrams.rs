@@ -75,6 +75,8 @@ pub struct Datagrams {
     grown: Vec<u8>,
     /// The kernel's queue may hold something.
     readable: bool,
+    /// Whatever it holds is for somebody else.
+    left: bool,
     /// The send buffer may have room.
     writable: bool,
     /// How many messages to ask for. One while that is enough: a batch of one costs more than a plain receive.
@@ -94,6 +96,7 @@ impl Datagrams {
             unsent: 0,
             grown: Vec::new(),
             readable: true,
+            left: false,
             writable: true,
             width: 1,
             runs_refused: false,
@@ -102,8 +105,14 @@ impl Datagrams {
 
     /// Notes what the kernel reported.
     pub fn note(&mut self, readable: bool, writable: bool) {
-        self.readable |= readable;
+        self.readable |= readable && !self.left;
         self.writable |= writable;
+    }
+
+    /// Receives no more: what waits in the queue is for whoever has the socket next. What is owed is still sent.
+    pub fn leave_queue(&mut self) {
+        self.left = true;
+        self.readable = false;
     }
 
     /// Whether something can be done without waiting for the kernel.

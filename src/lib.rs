@@ -43,11 +43,25 @@
 //! | [`listener`] | the table of accept errors, and why accepting must pause by the clock |
 //! | [`server`] | **the loop**, which puts the rooms above together |
 //! | [`idle`], [`ratelimit`], [`counters`], [`signals`], [`sockets`], [`config`], [`report`] | the leaves, each on its own |
+//! | [`systemd`], [`sandbox`] | sockets from a service manager and news for it; what is given up before the first turn |
 //!
 //! Imports point one way: `server` knows everything, `connections` knows mio's `Token`, and nothing else below `server`
 //! has heard of `Poll`. Streams come in as `Read + Write`, datagrams through [`batch::DatagramIo`], time as an argument.
 //! So everything below the loop also runs against the simulated kernel in `tests/sim`, where thousands of seeds a
 //! second try orders of events that a real network produces once a year.
+//!
+//! # What a bad peer can cost
+//!
+//! | what | bound |
+//! |---|---|
+//! | memory of the process, for peers that do not read | `--max-unsent` and one answer more; 38 MB in all with 32 MiB and a thousand such peers |
+//! | memory of the kernel to send, each connection | [`sockets::NOTSENT_MAX`] and one buffer of 64 KiB, with the kernel's book-keeping; 356 KiB at most among a thousand. What is on its way to a peer that grants a window and does not acknowledge comes on top, up to the send buffer |
+//! | memory of the kernel to receive, each connection | `--tcp-recv-buffer`, twice; without it `net.ipv4.tcp_rmem`, which a peer that was quick before it stopped reading can exhaust |
+//! | time for which nothing is taken, or nothing answered | `--stall-timeout`, with the coarseness of the kernel's timers |
+//! | places and descriptors | the longest-idle give theirs up; those who are owed something keep them until `--stall-timeout` |
+//! | replies to a forged source | one a datagram and no longer than it; `--udp-rate-limit` a second |
+//!
+//! The figures are those of `cargo test --test bad_peers -- --nocapture`.
 //!
 //! # Where to look for what
 //!
@@ -61,6 +75,8 @@
 //! | what if descriptors run out? | [`listener::after_accept_error`], [`connections::Connections::make_room`] |
 //! | what if two such servers are pointed at each other? | [`datagrams::Rules::refused_port`] |
 //! | how does it stop without losing anything? | [`server::Server::stop`] |
+//! | how is it replaced by the next one without anybody noticing? | [`systemd::passed_sockets`], [`sockets::Sockets::passed`] |
+//! | what can somebody do who has taken it over? | [`sandbox`] |
 //! | which errors are fatal? | none that a peer can cause; each table classifies by the action: [`datagrams::after_send_error`] |
 
 pub mod arguments;
@@ -75,9 +91,11 @@ pub mod listener;
 mod program;
 pub mod ratelimit;
 pub mod report;
+pub mod sandbox;
 pub mod server;
 pub mod signals;
 pub mod sockets;
+pub mod systemd;
 pub mod target;
 pub mod units;
 pub mod uppercase;

@@ -12,8 +12,10 @@ use crate::arguments;
 use crate::config::{Config, DESCRIPTORS_RESERVED};
 use crate::counters::Counters;
 use crate::report::{self, Board};
+use crate::sandbox;
 use crate::server::{Ending, Server};
 use crate::sockets::{self, Sockets};
+use crate::systemd::{self, Notifier};
 
 /// Runs `shout-server` with these arguments, the program's name first, and says how it ended.
 ///
@@ -40,21 +42,35 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn serve(config: &Config) -> io::Result<ExitCode> {
     let connections_max = connections_max(config.max_connections);
-    let mut all = sockets::bind_all(config)?;
+    let mut all = match systemd::passed_sockets()? {
+        Some(passed) => {
+            log::info!("a service manager has passed the sockets: --listen is not used");
+            vec![sockets::adopt(config, passed)?]
+        }
+        None => sockets::bind_all(config)?,
+    };
     let first = &all[0];
     if !first.address.ip().to_canonical().is_loopback() {
         log::warn!("{} can be reached by strangers, and an echo sends what they ask to whom they name", first.address);
     }
     log::info!("buffers in bytes: {}", sockets::describe_buffers(first, config)?);
     log::debug!("at most {connections_max} connections");
-    let line = first_line(first);
-    let reporters = Board::reporters(config.workers, config.stats, Instant::now());
+    let place = place(first);
+    let now = Instant::now();
+    let reporters = Board::reporters(config.workers, config.stats, now);
     let share = connections_max.div_ceil(config.workers);
     let servers = all.drain(..).zip(reporters).map(|(sockets, reporter)| Server::new(config, sockets, share, reporter));
     let servers = servers.collect::<io::Result<Vec<Server>>>()?;
+    let notifiers = Notifier::for_loops(config.workers, now);
+    if config.sandbox {
+        // Before the first thread, which inherits it, and before anybody is told that this server can be used.
+        sandbox::enter(config.workers > 1)?;
+    }
+    notifiers[0].ready(&format!("serving {place}"));
+    let servers = servers.into_iter().zip(notifiers).map(|(server, notifier)| server.telling(notifier)).collect();
     // Printed only now, when signals are already listened to: who waits for this line may act on it at once. A
     // server whose standard output is closed serves all the same.
-    let _ = writeln!(io::stdout().lock(), "{line}");
+    let _ = writeln!(io::stdout().lock(), "shout-server listening on {place}");
     let endings = run_all(servers, &config.pin)?;
 
     if !config.quiet {
@@ -117,13 +133,13 @@ fn pin_to(pin: &[usize], index: usize) {
 }
 
 /// Where the server listens, for scripts that wait for it.
-fn first_line(sockets: &Sockets) -> String {
+fn place(sockets: &Sockets) -> String {
     let protocols = match (&sockets.udp, &sockets.tcp) {
         (Some(_), Some(_)) => "udp+tcp",
         (Some(_), None) => "udp",
         (None, _) => "tcp",
     };
-    format!("shout-server listening on {protocols} {}", sockets.address)
+    format!("{protocols} {}", sockets.address)
 }
 
 /// How many connections the limit on open files allows, after raising it as far as it goes; at most `asked`.

@@ -20,6 +20,7 @@ use crate::listener::Listener;
 use crate::report::Reporter;
 use crate::signals::{Signals, Wish};
 use crate::sockets::{self, Sockets};
+use crate::systemd::Notifier;
 
 /// Connections count from zero, so that these can never be one of theirs.
 const UDP: Token = Token(usize::MAX);
@@ -74,6 +75,8 @@ pub struct Server {
     connections: Connections<TcpStream>,
     counters: Counters,
     address: SocketAddr,
+    /// The sockets live on when this server has ended.
+    passed: bool,
     stopping: Option<Stopping>,
     /// The signal that asked for the end of a server that was already stopping.
     forced: Option<i32>,
@@ -81,6 +84,7 @@ pub struct Server {
     /// Poll without sleeping.
     spin: bool,
     reporter: Reporter,
+    notifier: Notifier,
 }
 
 impl Server {
@@ -89,7 +93,7 @@ impl Server {
         let poll = Poll::new()?;
         let now = Instant::now();
         let signals = Signals::register(poll.registry(), SIGNALS)?;
-        let Sockets { udp, mut tcp, address } = sockets;
+        let Sockets { udp, mut tcp, address, passed } = sockets;
         let udp = match udp {
             None => None,
             Some(socket) => {
@@ -123,12 +127,20 @@ impl Server {
             connections: Connections::new(config.case, CHUNK_LEN, limits, now),
             counters: Counters::default(),
             address,
+            passed,
             stopping: None,
             forced: None,
             drain_timeout: config.drain_timeout,
             spin: config.spin,
             reporter,
+            notifier: Notifier::default(),
         })
+    }
+
+    /// The same server, which tells a service manager how it fares.
+    #[must_use]
+    pub fn telling(self, notifier: Notifier) -> Server {
+        Server { notifier, ..self }
     }
 
     /// Turns until the end.
@@ -165,6 +177,7 @@ impl Server {
             self.close_what_is_dry();
         }
         self.reporter.tick(self.now, &self.counters, self.connections.len());
+        self.notifier.tick(self.now);
         Ok(())
     }
 
@@ -196,7 +209,8 @@ impl Server {
     fn deadline(&self) -> Option<Instant> {
         let room = if self.listener.has_work() { self.connections.room_deadline() } else { None };
         let stopping = self.stopping.as_ref().map(|stopping| stopping.deadline);
-        [self.listener.deadline(), self.connections.deadline(), room, stopping, self.reporter.deadline()]
+        let (report, sign) = (self.reporter.deadline(), self.notifier.deadline());
+        [self.listener.deadline(), self.connections.deadline(), room, stopping, report, sign]
             .into_iter()
             .flatten()
             .min()
@@ -266,15 +280,28 @@ impl Server {
         log::info!("stopping: finishing what is owed to {} connections", self.connections.len());
         self.stopping =
             Some(Stopping { deadline: self.now + self.drain_timeout, udp_received: self.counters.udp_received });
-        // Whatever waits in a queue is looked for once more, event or not.
-        if self.tcp.is_some() {
-            self.listener.note();
-            self.listener.resume();
-        }
-        if let Some(udp) = &mut self.udp {
-            udp.datagrams.note(true, false);
+        self.notifier.stopping();
+        if self.passed {
+            self.leave_queues();
+        } else {
+            // Whatever waits in a queue is looked for once more, event or not.
+            if self.tcp.is_some() {
+                self.listener.note();
+                self.listener.resume();
+            }
+            if let Some(udp) = &mut self.udp {
+                udp.datagrams.note(true, false);
+            }
         }
         self.connections.retire_all();
+    }
+
+    /// Takes no more from sockets that outlive this server: what waits there is for the next one to answer.
+    fn leave_queues(&mut self) {
+        self.listener = Listener::default();
+        if let Some(udp) = &mut self.udp {
+            udp.datagrams.leave_queue();
+        }
     }
 
     /// Closes each socket of a stopping server once its queue has been found empty. Closed before, the listener
@@ -282,11 +309,17 @@ impl Server {
     fn close_what_is_dry(&mut self) {
         let Some(stopping) = &self.stopping else { return };
         let answered = self.counters.udp_received - stopping.udp_received;
-        if self.udp.as_ref().is_some_and(|udp| udp.datagrams.is_dry()) || answered > STOPPING_DATAGRAMS_MAX {
-            self.udp = None;
+        // Deregistered by hand: the poll watches what lies behind a descriptor, and a passed socket lives on when its
+        // descriptor here is closed. Its events would keep this loop awake.
+        let registry = self.poll.registry();
+        if let Some(mut udp) = self.udp.take_if(|udp| udp.datagrams.is_dry() || answered > STOPPING_DATAGRAMS_MAX) {
+            let _ = registry.deregister(udp.io.socket_mut());
         }
-        if !self.listener.has_work() && !self.listener.is_paused() {
-            self.tcp = None;
+        if !self.listener.has_work()
+            && !self.listener.is_paused()
+            && let Some(mut tcp) = self.tcp.take()
+        {
+            let _ = registry.deregister(&mut tcp);
         }
     }
 

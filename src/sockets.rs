@@ -10,6 +10,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::config::Config;
 use crate::connections::CHUNK_LEN;
+use crate::systemd::Passed;
 
 /// How often another port is tried when 0 was asked and the port that TCP got is taken on UDP.
 const PORT_TRIES_MAX: usize = 16;
@@ -31,6 +32,8 @@ pub struct Sockets {
     pub tcp: Option<TcpListener>,
     /// Where both listen, with the real port.
     pub address: SocketAddr,
+    /// They live on when this server has closed them: what waits in their queues is for whoever has them next.
+    pub passed: bool,
 }
 
 /// Binds every loop's sockets to one port. Fails with an error that names the protocol and the address.
@@ -55,12 +58,12 @@ pub fn bind(config: &Config, listen: SocketAddr) -> io::Result<Sockets> {
             address.set_port(tcp.local_addr()?.port());
         }
         if config.no_udp {
-            return Ok(Sockets { udp: None, tcp, address });
+            return Ok(Sockets { udp: None, tcp, address, passed: false });
         }
         match udp(config, address) {
             Ok(udp) => {
                 address.set_port(udp.local_addr()?.port());
-                return Ok(Sockets { udp: Some(udp), tcp, address });
+                return Ok(Sockets { udp: Some(udp), tcp, address, passed: false });
             }
             // The free port that TCP was given is taken on UDP. Any other will do.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && listen.port() == 0 && tries < PORT_TRIES_MAX => {
@@ -69,6 +72,37 @@ pub fn bind(config: &Config, listen: SocketAddr) -> io::Result<Sockets> {
             Err(error) => return Err(named(&error, "udp", address)),
         }
     }
+}
+
+/// Takes over sockets that a service manager has bound. Fails where they are not what one loop with these flags serves.
+pub fn adopt(config: &Config, passed: Passed) -> io::Result<Sockets> {
+    let refuse = |why: &str| Err(io::Error::other(format!("sockets were passed: {why}")));
+    if config.workers > 1 {
+        return refuse("one loop serves them, and --workers asks for more");
+    }
+    // Held open and never read, it would let its peers wait for ever.
+    if (config.no_tcp && passed.tcp.is_some()) || (config.no_udp && passed.udp.is_some()) {
+        return refuse("one is of the kind that --no-tcp or --no-udp excludes");
+    }
+    let tcp_address = passed.tcp.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
+    let udp_address = passed.udp.as_ref().map(std::net::UdpSocket::local_addr).transpose()?;
+    let address = match (tcp_address, udp_address) {
+        (Some(tcp), Some(udp)) if tcp != udp => {
+            return refuse(&format!("tcp {tcp} and udp {udp} are two addresses, and one is served"));
+        }
+        (Some(address), _) | (None, Some(address)) => address,
+        (None, None) => return refuse("but none was"),
+    };
+    if let Some(tcp) = &passed.tcp {
+        tcp.set_nonblocking(true)?;
+        prepare_listener(&SockRef::from(tcp), config)?;
+    }
+    if let Some(udp) = &passed.udp {
+        udp.set_nonblocking(true)?;
+        size_buffers(&SockRef::from(udp), config.udp_recv_buffer, config.udp_send_buffer)?;
+    }
+    let (tcp, udp) = (passed.tcp.map(TcpListener::from_std), passed.udp.map(UdpSocket::from_std));
+    Ok(Sockets { udp, tcp, address, passed: true })
 }
 
 fn named(error: &io::Error, protocol: &str, address: SocketAddr) -> io::Error {
@@ -84,7 +118,7 @@ fn socket(config: &Config, address: SocketAddr, kind: Type, protocol: Protocol) 
     // Only where loops share the port on purpose: otherwise a second server would start without a word and take a
     // half of the first one's peers.
     #[cfg(unix)]
-    socket.set_reuse_port(config.workers > 1)?;
+    socket.set_reuse_port(config.workers > 1 || config.reuse_port)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
@@ -94,8 +128,15 @@ fn listener(config: &Config, address: SocketAddr) -> io::Result<TcpListener> {
     // A restarted server must not wait for connections of the last one to leave TIME_WAIT.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
-    // Set on the listener, because accepted sockets inherit all of it; buffers in time for the window scale, which
-    // is settled when the connection is made: tcp(7).
+    prepare_listener(&socket, config)?;
+    socket.bind(&address.into())?;
+    socket.listen(config.backlog)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+/// Set on the listener, because accepted sockets inherit all of it; buffers in time for the window scale, which is
+/// settled when the connection is made: tcp(7).
+fn prepare_listener(socket: &Socket, config: &Config) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     if let Some(size) = config.tcp_recv_buffer {
         socket.set_recv_buffer_size(size)?;
@@ -103,12 +144,10 @@ fn listener(config: &Config, address: SocketAddr) -> io::Result<TcpListener> {
     if let Some(size) = config.tcp_send_buffer {
         socket.set_send_buffer_size(size)?;
     }
-    notice_silence(&socket, config.stall_timeout)?;
+    notice_silence(socket, config.stall_timeout)?;
     #[cfg(target_os = "linux")]
     socket.set_tcp_notsent_lowat(NOTSENT_MAX)?;
-    socket.bind(&address.into())?;
-    socket.listen(config.backlog)?;
-    Ok(TcpListener::from_std(socket.into()))
+    Ok(())
 }
 
 /// Has the kernel break a connection whose peer has not answered for `limit`, or not taken what it is owed.

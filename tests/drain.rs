@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::process::{Signal, WaitOptions, waitpid};
 
 mod common;
-use common::{PATIENCE, Program, pattern, ping, ping_udp, tcp_client, udp_client};
+use common::{PATIENCE, Program, pattern, ping, ping_udp, server, tcp_client, udp, udp_client};
 
 /// A prime, so that what is at one offset of the stream is nowhere near it again.
 const BLOCK_LEN: usize = 65_521;
@@ -151,6 +151,17 @@ fn idle_connections_end_cleanly_and_at_once() {
     assert_eq!((ended.code, ended.counter("tcp_finished"), ended.counter("tcp_cut_off")), (Some(0), 50, 0));
 }
 
+#[test]
+fn a_client_that_does_not_close_is_not_waited_for_long() {
+    // Far longer than the test would wait.
+    let program = Program::start(&["--drain-timeout", "1h"]);
+    let mut client = tcp_client(program.address);
+    ping(&mut client, b"hello");
+    let ended = program.terminate();
+    assert_eq!((ended.code, ended.counter("tcp_finished"), ended.counter("tcp_cut_off")), (Some(0), 1, 0));
+    assert_eq!(client.read(&mut [0]).unwrap(), 0, "a clean end");
+}
+
 /// A client that the server owes something which it will never take. The stream must be kept to stay unread.
 fn never_reading(program: &mut Program) -> TcpStream {
     let mut client = tcp_client(program.address);
@@ -211,6 +222,29 @@ fn a_flood_of_datagrams_does_not_keep_the_server_alive() {
         ended
     });
     assert_eq!(ended.unwrap().code, Some(0));
+}
+
+#[test]
+fn a_queue_of_datagrams_that_never_empties_is_left_in_the_end() {
+    // More than a turn receives, so that the queue is never found empty.
+    const EACH_TURN: u64 = 600;
+    // Far beyond what a receive buffer holds.
+    const SENT_MAX: u64 = 200_000;
+    let mut server = server(&[]);
+    let client = udp(&server);
+    server.stop();
+    let (mut sent, mut received) = (0, None);
+    while received != Some(server.counters().udp_received) {
+        assert!(sent < SENT_MAX, "the server still answers");
+        received = Some(server.counters().udp_received);
+        for _ in 0..EACH_TURN {
+            // Once the server has closed its socket, the port refuses.
+            let _ = client.send_to(b"x", server.address());
+        }
+        sent += EACH_TURN;
+        server.turn(Some(Duration::ZERO)).unwrap();
+    }
+    assert!(received >= Some(60_000), "what had arrived might have been more than {received:?}");
 }
 
 #[test]

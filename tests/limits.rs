@@ -5,7 +5,8 @@ use std::time::Duration;
 
 mod common;
 use common::{
-    End, ask, exchange, pattern, read_some, rest_of, server, tcp, turn_until, turn_until_quiet, udp, write_some,
+    End, ask, exchange, pattern, raise_descriptors, read_some, rest_of, server, tcp, turn_until, turn_until_quiet, udp,
+    write_some,
 };
 use shout::connections::CHUNK_LEN;
 use shout::server::Server;
@@ -47,6 +48,7 @@ fn an_idle_connection_is_closed_cleanly_and_an_active_one_is_not() {
 #[test]
 fn what_an_idle_connection_sent_at_the_last_moment_is_answered() {
     const CLIENTS: usize = 400;
+    raise_descriptors();
     let mut server = server(&["--idle-timeout", "100ms"]);
     let mut clients: Vec<TcpStream> = (0..CLIENTS).map(|_| tcp(&server)).collect();
     turn_until(&mut server, "everybody", |server| server.connections().0 == CLIENTS);
@@ -149,6 +151,51 @@ fn who_waits_for_a_place_gets_it_when_another_leaves_and_nobody_new_comes() {
     drop(leaving);
     assert_eq!(exchange(&mut server, &mut waiting, b"", 7), b"MY TURN");
     assert_eq!(server.connections().0, 2);
+}
+
+/// A server turned by hand turns whether it asked for that or not. These sleep until their own deadlines.
+#[cfg(unix)]
+mod without_an_event {
+    use std::io::{ErrorKind, Read, Write};
+
+    use super::SMALL_BUFFERS;
+    use crate::common::{Program, pattern, ping, tcp_client};
+
+    #[test]
+    fn an_idle_connection_is_closed() {
+        let program = Program::start(&["--idle-timeout", "200ms"]);
+        let mut client = tcp_client(program.address);
+        ping(&mut client, b"and then idle");
+        assert_eq!(client.read(&mut [0]).unwrap(), 0, "a clean end");
+        assert_eq!(program.terminate().counter("tcp_closed_idle"), 1);
+    }
+
+    #[test]
+    fn a_stalled_connection_is_closed() {
+        let program = Program::start(&[&["--stall-timeout", "200ms"], &SMALL_BUFFERS[..]].concat());
+        let mut client = tcp_client(program.address);
+        let text = pattern(1 << 20);
+        let error = loop {
+            if let Err(error) = client.write(&text) {
+                break error;
+            }
+        };
+        // It had not read what it was owed, and so there is no orderly way to part.
+        assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error}");
+        assert_eq!(program.terminate().counter("tcp_closed_stalled"), 1);
+    }
+
+    #[test]
+    fn an_idle_connection_gives_way() {
+        let program = Program::start(&["--max-connections", "1"]);
+        let mut clients = Vec::new();
+        for _ in 0..3 {
+            let mut client = tcp_client(program.address);
+            assert_eq!(ping(&mut client, b"me too"), b"ME TOO");
+            clients.push(client);
+        }
+        assert_eq!(program.terminate().counter("tcp_closed_for_room"), 2);
+    }
 }
 
 /// The limits of a process can be changed and its counters read while it runs, on Linux.

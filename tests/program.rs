@@ -141,6 +141,24 @@ fn every_loop_of_several_serves_and_ends() {
 }
 
 #[test]
+fn a_line_an_interval_says_what_changed() {
+    let program = Program::start(&["--stats", "10ms"]);
+    let client = udp_client(program.address);
+    ping_udp(&client, program.address, b"counted");
+    let line = program.stderr.skip_to(" udp_replied ");
+    assert!(line.contains("0 connections") && line.ends_with("/s"), "{line}");
+    assert!(!line.contains("tcp_"), "nothing happened there: {line}");
+}
+
+#[test]
+fn a_quiet_server_says_nothing() {
+    let program = Program::start(&["--quiet"]);
+    assert_serves(program.address);
+    let ended = program.terminate();
+    assert_eq!((ended.code, ended.stderr), (Some(0), vec![]));
+}
+
+#[test]
 fn closed_standard_streams_do_not_stop_the_service() {
     let program = Program::start_after("exec 2>&-", &[]);
     assert_serves(program.address);

@@ -60,6 +60,7 @@ impl DatagramIo for MemorySocket {
 pub(crate) struct UdpTurn {
     datagrams: Datagrams,
     socket: MemorySocket,
+    now: Instant,
     counters: Counters,
 }
 
@@ -76,8 +77,10 @@ impl UdpTurn {
             truncated: false,
         };
         let socket = MemorySocket { messages: (0..messages).map(message).collect(), received: 0 };
-        let rules = Rules { case: Case::Ascii, refused_port: Some(12_000) };
-        let mut turn = UdpTurn { datagrams: Datagrams::new(rules, &socket), socket, counters: Counters::default() };
+        let rules = Rules { case: Case::Ascii, refused_port: Some(12_000), rate_limit: None };
+        let now = Instant::now();
+        let datagrams_side = Datagrams::new(rules, &socket, now);
+        let mut turn = UdpTurn { datagrams: datagrams_side, socket, now, counters: Counters::default() };
         turn.run();
         assert_eq!(turn.counters.udp_replied, (messages * datagrams) as u64, "one turn must answer all");
         turn.arrive();
@@ -92,7 +95,7 @@ impl UdpTurn {
     /// What the loop does when the socket is reported.
     pub(crate) fn run(&mut self) {
         self.datagrams.note(true, false);
-        self.datagrams.turn(&mut self.socket, &mut self.counters);
+        self.datagrams.turn(&mut self.socket, self.now, &mut self.counters);
     }
 }
 

@@ -165,6 +165,22 @@ fn a_full_socket_stops_receiving_until_it_is_writable_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_queue_that_is_left_to_the_next_is_not_received_from_and_what_is_owed_still_leaves() {
+    let outcomes = [Ok(1), Err(Errno::WOULDBLOCK)].into();
+    let messages = [(1, "a"), (2, "b"), (3, "c")].map(|(port, text)| message(port, text, 0));
+    let (mut script, mut datagrams, mut counters) = turn(Case::Ascii, Script { outcomes, ..RUNS }, &messages);
+    script.incoming.push_back(message(4, "d", 0));
+    datagrams.note(true, false);
+    datagrams.leave_queue();
+    assert!(!datagrams.is_dry(), "two are owed their answers");
+    datagrams.note(true, true);
+    datagrams.turn(&mut script, &mut counters);
+    assert_eq!(sent(&script), [(1, 0, "A"), (2, 0, "B"), (3, 0, "C")]);
+    assert_eq!(script.incoming.len(), 1);
+    assert!(datagrams.is_dry());
+}
+
+#[test]
 fn unicode_answers_of_another_length_leave_alone_or_are_dropped_if_no_datagram_holds_them() {
     let messages = [message(1, "aaßbb", 3), message(1, "cc", 0)];
     assert_eq!(sent(&turn(Case::Unicode, RUNS, &messages[1..]).0), [(1, 0, "CC")]);

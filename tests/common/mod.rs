@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use shout::config::Config;
 use shout::counters::Counters;
 use shout::report::Board;
@@ -192,6 +192,13 @@ pub(crate) fn ping_udp(client: &UdpSocket, address: SocketAddr, text: &[u8]) -> 
     assert_eq!(from, address, "somebody else answered");
     buffer.truncate(length);
     buffer
+}
+
+/// Raises this process's limit on open files as far as it goes; says how far that is.
+pub(crate) fn raise_descriptors() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// Bytes that look random, hold every value, and are the same each time.

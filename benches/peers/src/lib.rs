@@ -11,9 +11,28 @@
 //! network needs is missing on purpose: limits, deadlines, counters, signals, a guard against echo loops.
 //!
 //! Each takes `ADDRESS:PORT` as its one argument and prints where it listens as its first line, so that a program
-//! can start it on port 0 and wait until it is there: see [`running`]. This file does the I/O that the three share.
+//! can start it on port 0 and wait until it is there: see [`running`]. A fourth program, `shout`, is the project's own
+//! server with that command line. This file does the I/O that the three share.
+//!
+//! Two benchmarks put them side by side:
+//!
+//! | command | answers |
+//! |---|---|
+//! | `cargo bench -p peers --bench race` | who answers how many messages, and at what cost: see [`race`] |
+//! | `cargo bench -p peers --bench curves` | how the cost grows with connections, sources and sizes: see [`curves`] |
+//!
+//! Both take flags behind `--`, and `--help` lists them. They are made of [`measurement`] (start a server afresh, load
+//! it), [`contestant`] (who takes part), [`statistics`], [`table`] and [`plot`].
 
+pub mod contestant;
+pub mod curves;
+pub mod ending;
+pub mod measurement;
+pub mod plot;
+pub mod race;
 pub mod running;
+pub mod statistics;
+pub mod table;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;

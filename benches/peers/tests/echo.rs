@@ -11,7 +11,12 @@ use std::time::Duration;
 
 use peers::running::Running;
 
-const PEERS: [&str; 3] = [env!("CARGO_BIN_EXE_blocking"), env!("CARGO_BIN_EXE_naive-mio"), env!("CARGO_BIN_EXE_tokio")];
+const PEERS: [&str; 4] = [
+    env!("CARGO_BIN_EXE_blocking"),
+    env!("CARGO_BIN_EXE_naive-mio"),
+    env!("CARGO_BIN_EXE_tokio"),
+    env!("CARGO_BIN_EXE_shout"),
+];
 
 /// How long a reply may take before the test fails: far more than a loaded machine needs.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,0 +1,195 @@
+//! The benchmarks as a user runs them, only shorter: real servers, real sockets on ports of the kernel's choice.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use peers::{curves, programs, race};
+use shout_load::report::document::Document;
+
+type Program = fn(&peers::contestant::Programs, Vec<std::ffi::OsString>, &mut dyn Write) -> ExitCode;
+
+const RACE: Program = |programs, arguments, out| race::main(programs, arguments, out);
+const CURVES: Program = |programs, arguments, out| curves::main(programs, arguments, out);
+
+/// What a program prints with these words behind its name, and how it ends.
+fn run(program: Program, words: &[&str]) -> (String, ExitCode) {
+    let mut out = Vec::new();
+    let arguments = ["program", "--bench"].iter().chain(words).map(Into::into).collect();
+    let code = program(&programs!(), arguments, &mut out);
+    (String::from_utf8(out).unwrap(), code)
+}
+
+/// Long enough for a process to get its turn on a machine that is busy.
+const SHORT: &str = "300ms";
+
+/// A path of this test run's own.
+fn scratch(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id()))
+}
+
+/// The cells of the line that begins with `name`.
+fn cells<'a>(output: &'a str, name: &str) -> Vec<&'a str> {
+    let line = output.lines().find(|line| line.starts_with(&format!("{name}  ")));
+    let line = line.unwrap_or_else(|| panic!("no line of {name} in:\n{output}"));
+    line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect()
+}
+
+fn python_is_missing() -> bool {
+    let is_missing = Command::new("python3").arg("--version").output().is_err();
+    if is_missing {
+        println!("skipped: there is no python3");
+    }
+    is_missing
+}
+
+/// A server in Python that answers each datagram with what `answer` makes of it, as a value of `--add`.
+fn datagram_server(name: &str, answer: &str) -> String {
+    let lines = [
+        "import socket, sys",
+        "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)",
+        "s.bind((\"127.0.0.1\", int(sys.argv[1])))",
+        "while True:",
+        "    text, client = s.recvfrom(65536)",
+        &format!("    s.sendto({answer}, client)"),
+    ];
+    format!("{name}=python3 -c '{}' {{port}}", lines.join("\n"))
+}
+
+#[test]
+fn two_contestants_race_and_every_figure_is_there() {
+    let json = scratch("race.json");
+    let mut words = vec!["--contestants", "shout,naive-mio", "--scenarios", "udp-64,tcp-64"];
+    words.extend(["--rounds", "2", "--seconds", SHORT, "--json", json.to_str().unwrap()]);
+    let (output, code) = run(RACE, &words);
+    assert_eq!(code, ExitCode::SUCCESS, "{output}");
+    for contestant in ["shout", "naive-mio", "shout again"] {
+        let row = cells(&output, contestant);
+        let number = |cell: &str| cell.replace([',', '%', ' '], "").parse::<f64>().unwrap_or(-1.0);
+        let [_, rate, ratio, _, cpu, cpu_ratio, _, p99, _, wrong] = row[..] else { panic!("{row:?}") };
+        assert!(number(rate) > 0.0 && number(p99) > 0.0 && wrong == "0", "{row:?}");
+        assert!(!cfg!(target_os = "linux") || number(cpu) > 0.0, "{row:?}");
+        if contestant == "naive-mio" {
+            assert_eq!((ratio, cpu_ratio), ("1.00", "1.00"), "it is what all are compared with");
+        }
+    }
+    assert_eq!(output.matches("Noise: in one round, two runs of shout differed by").count(), 2, "{output}");
+
+    let lines = fs::read_to_string(&json).unwrap();
+    let documents: Vec<Document> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|line| serde_json::from_value(line["document"].clone()).unwrap())
+        .collect();
+    assert_eq!(documents.len(), 2 * 2 * 3, "scenarios, rounds, contestants");
+    assert!(documents.iter().all(|document| document.counts.replied > 0));
+    let server_of = |document: &Document| document.server.as_ref().map(|server| server.pid);
+    let mut servers: Vec<_> = documents.iter().map(server_of).collect();
+    servers.dedup();
+    assert_eq!(servers.len(), documents.len(), "each measurement has a server started for it");
+    fs::remove_file(json).unwrap();
+}
+
+#[test]
+fn tables_for_a_readme_are_markdown() {
+    let words =
+        ["--contestants", "naive-mio", "--scenarios", "tcp-1", "--rounds", "1", "--seconds", SHORT, "--markdown"];
+    let (output, code) = run(RACE, &words);
+    assert_eq!(code, ExitCode::SUCCESS, "{output}");
+    let rows = output.lines().filter(|line| line.starts_with('|') && line.ends_with('|')).count();
+    assert_eq!(rows, 4, "heading, rule, the contestant twice:\n{output}");
+}
+
+#[test]
+fn a_server_of_somebody_else_can_take_part() {
+    if python_is_missing() {
+        return;
+    }
+    let added = datagram_server("textbook", "text.upper()");
+    let words = ["--contestants", "naive-mio", "--add", &added, "--scenarios", "udp-1", "--rounds", "1"];
+    let (output, code) = run(RACE, &[&words[..], &["--seconds", SHORT]].concat());
+    assert_eq!(code, ExitCode::SUCCESS, "{output}");
+    assert_eq!(cells(&output, "textbook").last(), Some(&"0"), "{output}");
+}
+
+#[test]
+fn a_wrong_reply_fails_the_race() {
+    if python_is_missing() {
+        return;
+    }
+    for (fault, answer) in [("lower", "text.lower()"), ("short", "text.upper()[:-1]")] {
+        let added = datagram_server(fault, answer);
+        let words = ["--contestants", "naive-mio", "--add", &added, "--scenarios", "udp-1", "--rounds", "1"];
+        let (output, code) = run(RACE, &[&words[..], &["--seconds", SHORT]].concat());
+        assert_eq!(code, ExitCode::FAILURE, "{output}");
+        assert_ne!(cells(&output, fault).last(), Some(&"0"), "{output}");
+        assert_eq!(cells(&output, "naive-mio").last(), Some(&"0"), "the others keep their results: {output}");
+    }
+}
+
+#[test]
+fn a_server_that_does_not_start_fails_the_race_and_spoils_nothing() {
+    let words = ["--contestants", "naive-mio", "--add", "none=false {port}", "--scenarios", "tcp-1", "--rounds", "1"];
+    let (output, code) = run(RACE, &[&words[..], &["--seconds", SHORT]].concat());
+    assert_eq!(code, ExitCode::FAILURE, "{output}");
+    assert_eq!(cells(&output, "none")[1], "–", "{output}");
+    assert_eq!(cells(&output, "naive-mio").last(), Some(&"0"), "{output}");
+}
+
+#[test]
+fn curves_are_measured_and_drawn() {
+    let directory = scratch("curves");
+    let (output, code) =
+        run(CURVES, &["--test", "--curves", "idle,udp-size", "--out", directory.to_str().unwrap(), "--seconds", SHORT]);
+    assert_eq!(code, ExitCode::SUCCESS, "{output}");
+    for name in ["idle", "udp-size"] {
+        let drawing = fs::read_to_string(directory.join(format!("{name}.svg"))).unwrap();
+        let document = roxmltree::Document::parse(&drawing).expect("well-formed XML");
+        let dots = document.descendants().filter(|node| node.has_tag_name("circle")).count();
+        // A trial has two points for each of two contestants; where no CPU time is told there is nothing to draw.
+        assert_eq!(dots, if cfg!(target_os = "linux") { 4 } else { 0 }, "{drawing}");
+    }
+    assert_eq!(output.matches("growth from ").count(), 2, "{output}");
+    fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn bad_arguments_end_with_code_2_and_no_output() {
+    for words in [
+        &["--rounds", "none"][..],
+        &["--contestants", "nginx"],
+        &["--add", "shout=./server {port}"],
+        &["--add", "server"],
+        &["--no-such-flag"],
+    ] {
+        for program in [RACE, CURVES] {
+            assert_eq!(run(program, words), (String::new(), ExitCode::from(2)), "{words:?}");
+        }
+    }
+    assert_eq!(run(RACE, &["--scenarios", "udp-65"]), (String::new(), ExitCode::from(2)));
+    assert_eq!(run(CURVES, &["--curves", "steep"]), (String::new(), ExitCode::from(2)));
+}
+
+/// A reader who has gone away.
+struct Closed;
+
+impl Write for Closed {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_closed_pipe_ends_it_quietly_and_at_once() {
+    let out = scratch("nobody");
+    for (program, words) in [(RACE, &["--bench"][..]), (CURVES, &["--bench", "--out", out.to_str().unwrap()])] {
+        let arguments = ["program"].iter().chain(words).map(Into::into).collect();
+        assert_eq!(program(&programs!(), arguments, &mut Closed), ExitCode::SUCCESS);
+    }
+    fs::remove_dir(out).unwrap();
+}

@@ -1,0 +1,530 @@
+//! Peers that do not read, or vanish, or come in thousands: what they cost is bounded, and nobody else notices.
+#![cfg(target_os = "linux")]
+
+use std::cell::Cell;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::process::Command;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use shout::connections::{CHUNK_LEN, CloseWrite, Connections, Limits};
+use shout::counters::Counters;
+use shout::sockets::NOTSENT_MAX;
+use shout::uppercase::Case;
+use socket2::{Domain, SockRef, Socket, Type};
+
+mod common;
+use common::{
+    End, PATIENCE, Program, exchange, pattern, ping, ping_udp, rest_of, server, tcp, tcp_client, turn_until,
+    turn_until_quiet, udp_client, write_some,
+};
+
+/// What the server keeps for itself beside `--max-unsent`: code, slots, batches, what the allocator holds back.
+const RESIDENT_MAX: u64 = 24 << 20;
+
+/// A connection whose peer has set its buffers before it came.
+fn small(address: SocketAddr, receive: usize, send: usize) -> TcpStream {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(receive).unwrap();
+    socket.set_send_buffer_size(send).unwrap();
+    socket.connect(&address.into()).unwrap();
+    socket.into()
+}
+
+/// Writes what a non-blocking stream takes, whether or not the server has had enough of it.
+fn press(stream: &mut TcpStream, bytes: &[u8]) -> usize {
+    let mut sent = 0;
+    while sent < bytes.len() {
+        match stream.write(&bytes[sent..]) {
+            Ok(length) => sent += length,
+            Err(_) => break,
+        }
+    }
+    sent
+}
+
+/// Allows this process so many descriptors, or says that it may not have them.
+fn may_open(descriptors: u64) -> bool {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let possible = limit.maximum.is_none_or(|maximum| maximum >= descriptors);
+    if !possible {
+        println!("skipped: {descriptors} descriptors are needed and the limit is {:?}", limit.maximum);
+    }
+    possible
+}
+
+/// The resident memory of a process, in bytes.
+fn resident(program: &Program) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", program.pid().as_raw_nonzero())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+/// The memory that the kernel holds to send on each connection of the server, in bytes, as `ss` shows it.
+fn kernel_send_memory(port: u16) -> Option<Vec<u64>> {
+    let output = Command::new("ss").args(["-tmnH", "state", "established", "sport", "=", &format!(":{port}")]).output();
+    let Ok(output) = output else {
+        println!("not checked: there is no `ss` to ask for the kernel's memory");
+        return None;
+    };
+    let text = String::from_utf8(output.stdout).unwrap();
+    let of =
+        |line: &str| line.split_once("skmem:(")?.1.split(',').find_map(|field| field.strip_prefix('w')?.parse().ok());
+    Some(text.lines().filter_map(of).collect())
+}
+
+/// How long round trips took, sorted.
+struct Times(Vec<Duration>);
+
+impl Times {
+    fn quantile(&self, quantile: f64) -> Duration {
+        self.0[((self.0.len() - 1) as f64 * quantile) as usize]
+    }
+}
+
+/// Somebody who behaves, and asks over both protocols.
+struct Victim {
+    tcp: TcpStream,
+    udp: UdpSocket,
+    address: SocketAddr,
+}
+
+impl Victim {
+    fn of(program: &Program) -> Victim {
+        Victim { tcp: tcp_client(program.address), udp: udp_client(program.address), address: program.address }
+    }
+
+    fn ask_tcp(&mut self) {
+        assert_eq!(ping(&mut self.tcp, b"still there?"), b"STILL THERE?");
+    }
+
+    fn ask_udp(&mut self) {
+        assert_eq!(ping_udp(&self.udp, self.address, b"and you?"), b"AND YOU?");
+    }
+
+    fn ask_both(&mut self) {
+        self.ask_tcp();
+        self.ask_udp();
+    }
+
+    /// Asks as often as it is answered.
+    fn ask_for(&mut self, time: Duration, ask: fn(&mut Victim)) -> Times {
+        let start = Instant::now();
+        let mut times = Vec::new();
+        while start.elapsed() < time {
+            let begin = Instant::now();
+            ask(self);
+            times.push(begin.elapsed());
+        }
+        times.sort();
+        Times(times)
+    }
+}
+
+/// A stream that always has something to read and takes `room` bytes in all.
+struct Stubborn {
+    room: Rc<Cell<usize>>,
+    /// How many streams have been read and not been dropped, now and at most.
+    owed: Rc<Cell<(usize, usize)>>,
+    was_read: bool,
+}
+
+impl Read for Stubborn {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if !self.was_read {
+            self.was_read = true;
+            let (now, most) = self.owed.get();
+            self.owed.set((now + 1, most.max(now + 1)));
+        }
+        buffer.fill(b'x');
+        Ok(buffer.len())
+    }
+}
+
+impl Write for Stubborn {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = bytes.len().min(self.room.get());
+        self.room.set(self.room.get() - taken);
+        if taken == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(taken) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl CloseWrite for Stubborn {
+    fn close_write(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Stubborn {
+    fn drop(&mut self) {
+        if self.was_read {
+            let (now, most) = self.owed.get();
+            self.owed.set((now - 1, most));
+        }
+    }
+}
+
+/// Connections that read 1,000 bytes at a time and may be owed `unsent_max` together.
+fn thousands(unsent_max: usize) -> (Connections<Stubborn>, Instant) {
+    let start = Instant::now();
+    let limits = Limits {
+        connections_max: 1_000,
+        drive_bytes_max: 1_000,
+        idle_timeout: None,
+        stall_timeout: Duration::from_secs(60),
+        linger_timeout: Duration::from_secs(2),
+        unsent_max,
+    };
+    (Connections::new(Case::Ascii, 1_000, limits, start), start)
+}
+
+#[test]
+fn max_unsent_counts_what_is_held_and_not_what_is_left_of_it() {
+    let (mut connections, now) = thousands(3_500);
+    let (mut counters, owed) = (Counters::default(), Rc::default());
+    let rooms: Vec<Rc<Cell<usize>>> = (0..4).map(|_| Rc::default()).collect();
+    let insert = |room: &Rc<Cell<usize>>| Stubborn { room: Rc::clone(room), owed: Rc::clone(&owed), was_read: false };
+    for (index, room) in rooms.iter().enumerate() {
+        let token = connections.insert(insert(room), now);
+        connections.note(token, true, true, false);
+        connections.turn(now, &mut counters);
+        if index == 2 {
+            // The first three take all but ten bytes each, but their tails are still in memory.
+            for (token, room) in rooms[..3].iter().enumerate() {
+                room.set(990);
+                connections.note(mio::Token(token), false, true, false);
+            }
+            connections.turn(now, &mut counters);
+            assert_eq!((connections.len(), connections.unsent()), (3, 30));
+        }
+    }
+    assert_eq!((connections.len(), counters.tcp_closed_unsent), (3, 1));
+}
+
+#[test]
+fn max_unsent_holds_within_a_turn_too() {
+    let (mut connections, now) = thousands(5_000);
+    let (mut counters, owed) = (Counters::default(), Rc::new(Cell::new((0, 0))));
+    for _ in 0..200 {
+        let stream = Stubborn { room: Rc::default(), owed: Rc::clone(&owed), was_read: false };
+        let token = connections.insert(stream, now);
+        connections.note(token, true, true, false);
+    }
+    connections.turn(now, &mut counters);
+    assert_eq!((connections.len(), counters.tcp_closed_unsent), (5, 195));
+    assert_eq!(owed.get(), (5, 6), "at most one answer more than the bound was ever held");
+}
+
+#[test]
+fn who_is_closed_before_all_was_sent_is_told_by_a_reset() {
+    let mut server = server(&["--stall-timeout", "500ms", "--tcp-send-buffer", "64KiB"]);
+    let mut client = small(server.address(), 16 << 10, 1 << 20);
+    client.set_nonblocking(true).unwrap();
+    let piece = pattern(16 << 10);
+    let mut sent = 0;
+    // As long as the server owes nothing it has read everything; so nothing will be unread when it closes.
+    while server.connections().1 == 0 {
+        let length = write_some(&mut client, &piece);
+        sent += length;
+        turn_until(&mut server, "the piece", |server| server.counters().tcp_received_bytes == sent as u64);
+        turn_until_quiet(&mut server);
+    }
+    turn_until(&mut server, "the end of patience", |server| server.connections().0 == 0);
+    let (answer, end) = rest_of(&mut server, &mut client);
+    assert!(answer.len() < sent);
+    assert_eq!(end, End::Reset, "an orderly end would say that this was all");
+}
+
+#[test]
+fn who_leaves_in_the_kernel_what_it_is_owed_is_closed_too() {
+    let mut program = Program::start(&["--stall-timeout", "2s"]);
+    let (mut victim, mut idle) = (Victim::of(&program), tcp_client(program.address));
+    victim.ask_both();
+    ping(&mut idle, b"idle from here on");
+    let before = descriptors(&program);
+    let (mut stalled, start) = (small(program.address, 4_096, 1 << 20), Instant::now());
+    // More than the peer's receive buffer holds, less than what the kernel takes from the server: it sees no backlog.
+    stalled.write_all(&pattern(60_000)).unwrap();
+    wait_for_descriptors(&program, &mut victim, before + 1);
+    wait_for_descriptors(&program, &mut victim, before);
+    assert!(start.elapsed() >= Duration::from_secs(2), "it was closed too early, after {:?}", start.elapsed());
+    assert_eq!((program.counter("tcp_blocked"), program.counter("tcp_broken")), (0, 1));
+    // Whoever was merely idle has answered the kernel's probes and is still there.
+    assert_eq!(ping(&mut idle, b"still here"), b"STILL HERE");
+}
+
+#[test]
+fn a_thousand_peers_that_never_read_cost_bounded_memory_and_nobody_else_a_reply() {
+    const PEERS: usize = 1_000;
+    if !may_open(PEERS as u64 + 100) {
+        return;
+    }
+    let unsent_max = 32 << 20;
+    let mut program = Program::start(&["--max-unsent", "32MiB"]);
+    let (mut victim, text) = (Victim::of(&program), pattern(CHUNK_LEN));
+    victim.ask_both();
+    let before = descriptors(&program);
+    let mut peers: Vec<TcpStream> = (0..PEERS).map(|_| small(program.address, 4_096, 64 << 10)).collect();
+    for peer in &peers {
+        peer.set_nonblocking(true).unwrap();
+    }
+    let (mut resident_most, mut kernel_most) = (0, 0);
+    for _round in 0..8 {
+        for some in peers.chunks_mut(50) {
+            for peer in some {
+                press(peer, &text);
+            }
+            victim.ask_both();
+        }
+        resident_most = resident_most.max(resident(&program));
+        let kernel = kernel_send_memory(program.address.port());
+        kernel_most = kernel_most.max(kernel.into_iter().flatten().max().unwrap_or(0));
+    }
+    let closed = program.counter("tcp_closed_unsent");
+    println!(
+        "{PEERS} peers: {resident_most} bytes resident, at most {kernel_most} a peer in the kernel, {closed} closed"
+    );
+    assert!(program.counter("tcp_blocked") as usize > PEERS / 2 && closed > 0, "the peers were not stalled");
+    assert!(resident_most < unsent_max + RESIDENT_MAX, "{resident_most}");
+    // The kernel counts its own book-keeping, and lets one buffer of up to 64 KiB go beyond the mark.
+    assert!(kernel_most < 2 * u64::from(NOTSENT_MAX), "{kernel_most}");
+    drop(peers);
+    wait_for_descriptors(&program, &mut victim, before);
+    assert_eq!(program.terminate().code, Some(0));
+}
+
+/// How many descriptors a process has open.
+fn descriptors(program: &Program) -> usize {
+    std::fs::read_dir(format!("/proc/{}/fd", program.pid().as_raw_nonzero())).unwrap().count()
+}
+
+/// Asks until the server has as many descriptors open as before.
+fn wait_for_descriptors(program: &Program, victim: &mut Victim, wanted: usize) {
+    let deadline = Instant::now() + PATIENCE;
+    while descriptors(program) != wanted {
+        assert!(Instant::now() < deadline, "{} descriptors where {wanted} were", descriptors(program));
+        victim.ask_both();
+    }
+}
+
+#[test]
+fn five_thousand_peers_that_read_a_byte_a_second_are_served_and_so_is_everybody_else() {
+    const PEERS: usize = 5_000;
+    const SECONDS: usize = 3;
+    if !may_open(PEERS as u64 + 100) {
+        return;
+    }
+    let unsent_max = 64 << 20;
+    let program = Program::start(&["--tcp-send-buffer", "16KiB", "--tcp-recv-buffer", "16KiB"]);
+    let (mut victim, text) = (Victim::of(&program), pattern(64 << 10));
+    victim.ask_both();
+    let before = descriptors(&program);
+    let mut peers: Vec<TcpStream> = Vec::with_capacity(PEERS);
+    for _ in 0..PEERS {
+        let mut peer = small(program.address, 4_096, 16 << 10);
+        peer.set_nonblocking(true).unwrap();
+        press(&mut peer, &text);
+        peers.push(peer);
+    }
+    let (mut resident_most, mut read, mut asked) = (0, 0, 0);
+    for _ in 0..SECONDS {
+        asked += victim.ask_for(Duration::from_secs(1), Victim::ask_both).0.len();
+        resident_most = resident_most.max(resident(&program));
+        for peer in &mut peers {
+            read += peer.read(&mut [0]).unwrap_or(0);
+            press(peer, &text);
+        }
+    }
+    println!("{PEERS} peers: {read} bytes read, {resident_most} bytes resident, {asked} round trips of another peer");
+    assert!(read > PEERS, "the peers got nothing");
+    assert!(resident_most < unsent_max + RESIDENT_MAX, "{resident_most}");
+    drop(peers);
+    wait_for_descriptors(&program, &mut victim, before);
+    assert_eq!(program.terminate().code, Some(0));
+}
+
+/// Floods in another thread while a victim asks; prints how much longer it waits than in quiet.
+fn under(name: &str, program: &Program, ask: fn(&mut Victim), flood: fn(SocketAddr, &AtomicBool) -> u64) {
+    let (time, over) = (Duration::from_secs(1), AtomicBool::new(false));
+    let mut victim = Victim::of(program);
+    let address = program.address;
+    let quiet = victim.ask_for(time, ask);
+    let (loud, sent) = std::thread::scope(|scope| {
+        let flooder = scope.spawn(|| flood(address, &over));
+        let loud = victim.ask_for(time, ask);
+        over.store(true, Ordering::Relaxed);
+        (loud, flooder.join().unwrap())
+    });
+    let (before, now) = (quiet.quantile(0.99), loud.quantile(0.99));
+    let ratio = now.as_secs_f64() / before.as_secs_f64();
+    println!(
+        "{name}: {sent} flooded, {} answered, p99 {before:?} in quiet, {now:?} now: {ratio:.1} times",
+        loud.0.len()
+    );
+    assert!(sent > 100, "{name}: this was no flood");
+}
+
+fn flood_udp(address: SocketAddr, over: &AtomicBool) -> u64 {
+    let socket = udp_client(address);
+    let mut sent = 0;
+    while !over.load(Ordering::Relaxed) {
+        sent += u64::from(socket.send_to(&[b'f'; 64], address).is_ok());
+    }
+    sent
+}
+
+fn flood_tcp(address: SocketAddr, over: &AtomicBool) -> u64 {
+    let (writer, text) = (tcp_client(address), pattern(64 << 10));
+    let mut reader = writer.try_clone().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut buffer = vec![0; 1 << 20];
+            while reader.read(&mut buffer).is_ok_and(|length| length > 0) {}
+        });
+        let mut sent = 0;
+        while !over.load(Ordering::Relaxed) {
+            (&writer).write_all(&text).unwrap();
+            sent += text.len() as u64;
+        }
+        writer.shutdown(std::net::Shutdown::Both).unwrap();
+        sent
+    })
+}
+
+fn storm(address: SocketAddr, over: &AtomicBool) -> u64 {
+    let mut connected = 0;
+    while !over.load(Ordering::Relaxed) {
+        let stream = TcpStream::connect(address).unwrap();
+        // A reset leaves no port behind in TIME_WAIT.
+        SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+        connected += 1;
+    }
+    connected
+}
+
+#[test]
+fn a_flood_of_one_kind_leaves_the_others_their_turn() {
+    let program = Program::start(&[]);
+    under("UDP flood, TCP victim", &program, Victim::ask_tcp, flood_udp);
+    under("TCP pipeliner, UDP victim", &program, Victim::ask_udp, flood_tcp);
+    under("TCP pipeliner, TCP victim", &program, Victim::ask_tcp, flood_tcp);
+    under("connect storm, victim on both", &program, Victim::ask_both, storm);
+    assert_eq!(program.terminate().code, Some(0));
+}
+
+#[test]
+fn ten_thousand_resets_leave_nothing_behind() {
+    const CONNECTIONS: usize = 10_000;
+    let mut program = Program::start(&[]);
+    let mut victim = Victim::of(&program);
+    victim.ask_both();
+    let before = descriptors(&program);
+    let much = pattern(20_000);
+    for index in 0..CONNECTIONS {
+        let mut stream = TcpStream::connect(program.address).unwrap();
+        // Some die with a question open, some with an answer unread, some without a word.
+        match index % 3 {
+            0 => stream.write_all(b"never mind").unwrap(),
+            1 => stream.write_all(&much).unwrap(),
+            _ => {}
+        }
+        SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+    wait_for_descriptors(&program, &mut victim, before);
+    let (accepted, skipped) = (program.counter("tcp_accepted"), program.counter("tcp_accept_skipped"));
+    println!(
+        "{CONNECTIONS} connections: {accepted} accepted, {skipped} dead by then, the others reset in the kernel's queue"
+    );
+    assert!(accepted + skipped > CONNECTIONS as u64 / 2 && accepted + skipped <= CONNECTIONS as u64 + 1);
+    assert_eq!(program.terminate().code, Some(0));
+}
+
+#[test]
+fn a_burst_beyond_the_backlog_is_served_in_the_end() {
+    const CLIENTS: usize = 50;
+    let overflows = || {
+        let text = std::fs::read_to_string("/proc/net/netstat").unwrap();
+        let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:")).map(|line| line.split(' '));
+        let (mut names, mut values) = (lines.next().unwrap(), lines.next().unwrap());
+        let index = names.position(|name| name == "ListenOverflows").unwrap();
+        values.nth(index).unwrap().parse::<u64>().unwrap()
+    };
+    let program = Program::start(&["--backlog", "4"]);
+    let before = overflows();
+    program.signal(Signal::STOP);
+    let clients: Vec<Socket> = (0..CLIENTS)
+        .map(|_| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let _ = socket.connect(&program.address.into());
+            socket
+        })
+        .collect();
+    assert!(overflows() > before, "the backlog was never full, which proves nothing");
+    program.signal(Signal::CONT);
+    for socket in clients {
+        socket.set_nonblocking(false).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut client: TcpStream = socket.into();
+        // The kernel asks again after 1, 3 and 7 seconds; whoever is not connected yet waits for that in the write.
+        while let Err(error) = client.write_all(b"me too") {
+            assert!(
+                matches!(error.kind(), ErrorKind::NotConnected | ErrorKind::WouldBlock | ErrorKind::BrokenPipe),
+                "{error}"
+            );
+            wait_writable(&client);
+        }
+        let mut answer = [0; 6];
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"ME TOO");
+    }
+    assert_eq!(program.terminate().code, Some(0));
+}
+
+/// Waits until a connection attempt has come to its end.
+fn wait_writable(client: &TcpStream) {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let patience = Timespec::try_from(PATIENCE).unwrap();
+    let ready = poll(&mut [PollFd::new(client, PollFlags::OUT)], Some(&patience)).unwrap();
+    assert_eq!(ready, 1, "it was never connected");
+}
+
+#[test]
+fn a_source_gets_as_many_replies_as_it_may_have_and_the_others_get_theirs() {
+    let mut server = server(&["--udp-rate-limit", "5"]);
+    let (address, victim) = (server.address(), Ipv4Addr::new(127, 0, 0, 9));
+    // As if somebody forged its address, from whatever port.
+    let forged: Vec<UdpSocket> = (0..10).map(|_| UdpSocket::bind((victim, 0)).unwrap()).collect();
+    let start = Instant::now();
+    for round in 0..20_u8 {
+        for socket in &forged {
+            socket.send_to(&[b'a', round], address).unwrap();
+        }
+    }
+    turn_until(&mut server, "the flood", |server| server.counters().udp_received == 200);
+    let other = udp_client(address);
+    other.set_nonblocking(true).unwrap();
+    assert_eq!(common::ask(&mut server, &other, b"mine"), b"MINE");
+    let counters = server.counters();
+    let most = 5 + 5 * (start.elapsed().as_secs() + 1);
+    assert!((5..=most).contains(&(counters.udp_replied - 1)), "{counters:?}");
+    assert_eq!(counters.udp_dropped_rate + counters.udp_replied, 201);
+    // Time fills the bucket again.
+    let later = &forged[0];
+    later.set_nonblocking(true).unwrap();
+    let before = server.counters().udp_replied;
+    turn_until(&mut server, "a reply after a pause", |server| {
+        later.send_to(b"again", address).unwrap();
+        server.counters().udp_replied > before
+    });
+    let mut stream = tcp(&server);
+    assert_eq!(exchange(&mut server, &mut stream, b"tcp", 3), b"TCP", "streams are not limited");
+}

@@ -1,0 +1,159 @@
+//! Starts the real server as a service manager does: with sockets and an environment of the test's choice.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::ffi::OsStr;
+use std::io::{self, BufRead as _, BufReader};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long anything may take before a test gives up: far more than it ever takes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The server's executable.
+pub(crate) const SERVER: &str = env!("CARGO_BIN_EXE_shout-server");
+
+/// What runs the server with its standard output and error in one pipe.
+pub(crate) const PLAIN: &str = r#"exec "$0" "$@" >&2"#;
+
+/// The same, with two descriptors passed as a service manager passes them, of which `LISTEN_FDS` may hide one. They come
+/// in as the standard streams, because these are all that a process is handed in safe Rust.
+const PASSING: &str = r#"exec 3<&0 4<&1 </dev/null >&2; LISTEN_PID=${PRETENDED_PID:-$$} exec "$0" "$@""#;
+
+/// A TCP listener and a UDP socket on one free port.
+pub(crate) fn sockets() -> (TcpListener, UdpSocket) {
+    loop {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        if let Ok(udp) = UdpSocket::bind(tcp.local_addr().unwrap()) {
+            return (tcp, udp);
+        }
+    }
+}
+
+/// A running server, ended with the test.
+pub(crate) struct Server {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+/// A command that starts the server.
+pub(crate) fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", PLAIN, SERVER]).args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// A command that starts the server with these descriptors passed: one or two.
+pub(crate) fn passing(descriptors: Vec<OwnedFd>, arguments: &[&str]) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", PASSING, SERVER]).args(arguments);
+    command.env("LISTEN_FDS", descriptors.len().to_string()).stdout(Stdio::null());
+    let mut descriptors = descriptors.into_iter();
+    command.stdin(descriptors.next().unwrap());
+    if let Some(second) = descriptors.next() {
+        command.stdout(second);
+    }
+    command
+}
+
+/// The sockets as descriptors, for [`passing`]. The test keeps its own.
+pub(crate) fn descriptors(tcp: &TcpListener, udp: &UdpSocket) -> Vec<OwnedFd> {
+    vec![tcp.try_clone().unwrap().into(), udp.try_clone().unwrap().into()]
+}
+
+impl Server {
+    pub(crate) fn start(command: &mut Command) -> Server {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let output = BufReader::new(child.stderr.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Server { child, lines }
+    }
+
+    /// Waits for a line with this in it, and returns what stands behind.
+    #[track_caller]
+    pub(crate) fn line_with(&self, text: &str) -> String {
+        let mut before = Vec::new();
+        loop {
+            let Ok(line) = self.lines.recv_timeout(PATIENCE) else { panic!("no {text:?} after {before:#?}") };
+            if let Some((_, rest)) = line.split_once(text) {
+                return rest.to_owned();
+            }
+            before.push(line);
+        }
+    }
+
+    /// Waits until it listens; says to what, and where.
+    #[track_caller]
+    pub(crate) fn listening(&self) -> (String, SocketAddr) {
+        let rest = self.line_with("shout-server listening on ");
+        let (protocols, address) = rest.split_once(' ').unwrap();
+        (protocols.to_owned(), address.parse().unwrap())
+    }
+
+    pub(crate) fn id(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.id(), signal).unwrap();
+    }
+
+    /// Waits for its end: the exit code, and every line that nobody had asked for yet.
+    #[track_caller]
+    pub(crate) fn ended(mut self) -> (Option<i32>, Vec<String>) {
+        let mut lines = Vec::new();
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => lines.push(line),
+                Err(RecvTimeoutError::Timeout) => panic!("no end after {lines:#?}"),
+                Err(_) => return (self.child.wait().unwrap().code(), lines),
+            }
+        }
+    }
+
+    /// Asks it to stop, and makes sure that it did as it should.
+    #[track_caller]
+    pub(crate) fn stop(self) -> Vec<String> {
+        self.signal(Signal::TERM);
+        let (code, lines) = self.ended();
+        assert_eq!(code, Some(0), "{lines:#?}");
+        lines
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Repeats a call that was interrupted. One with a time limit is, whenever the process is stopped for a moment.
+pub(crate) fn retried<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// Whether a command runs and succeeds here; prints why a test is skipped if not.
+pub(crate) fn can_run<I: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = I>) -> bool {
+    let can = Command::new(program).args(arguments).output().is_ok_and(|run| run.status.success());
+    if !can {
+        println!("skipped: {program} is missing or not allowed here");
+    }
+    can
+}

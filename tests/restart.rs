@@ -1,0 +1,463 @@
+//! One server after the other, with clients that must not notice: sockets that a service manager passes, news for the
+//! manager, and two servers on one address.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use rustix::process::Signal;
+
+mod launcher;
+
+use launcher::{PATIENCE, Server, can_run, command, descriptors, passing, retried, sockets};
+
+/// How often the server is replaced under load.
+const RESTARTS: usize = 6;
+
+/// How many answers each kind of client must get between two restarts.
+const ANSWERS_BETWEEN: usize = 50;
+
+/// The kinds of client.
+const KINDS: usize = 3;
+
+/// A client that shows its progress until it is asked to stop.
+struct Client<'a> {
+    address: SocketAddr,
+    kind: usize,
+    answered: Sender<usize>,
+    stop: &'a AtomicBool,
+}
+
+impl Client<'_> {
+    fn goes_on(&self) -> bool {
+        !self.stop.load(Ordering::Relaxed)
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).expect("a connection was refused");
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    fn count(&self) {
+        // At the very end nobody counts any more.
+        let _ = self.answered.send(self.kind);
+    }
+
+    /// One question a connection. Says how many connections ended without an answer.
+    fn ask_on_new_connections(&self) -> usize {
+        let mut ended = 0;
+        for number in 0.. {
+            if !self.goes_on() {
+                break;
+            }
+            let mut stream = self.connect();
+            stream.write_all(format!("new {number}").as_bytes()).expect("a connection was reset");
+            stream.shutdown(Shutdown::Write).expect("a connection was reset");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).expect("a connection was reset");
+            if answer.is_empty() {
+                ended += 1;
+                continue;
+            }
+            assert_eq!(answer, format!("NEW {number}"));
+            self.count();
+        }
+        ended
+    }
+
+    /// Question and answer on one connection, and on the next when the server ends it. Says how often it did.
+    fn ask_on_one_connection(&self) -> usize {
+        let (mut stream, mut ended) = (self.connect(), 0);
+        for number in 0.. {
+            if !self.goes_on() {
+                break;
+            }
+            let question = format!("long {number};");
+            stream.write_all(question.as_bytes()).expect("a connection was reset");
+            let mut answer = vec![0; question.len()];
+            let mut length = 0;
+            while length < answer.len() {
+                match retried(|| stream.read(&mut answer[length..])).expect("a connection was reset") {
+                    0 => break,
+                    more => length += more,
+                }
+            }
+            if length == 0 {
+                // The end, behind every answer but that to the question which met it on its way.
+                stream = self.connect();
+                ended += 1;
+                continue;
+            }
+            assert_eq!(String::from_utf8(answer).unwrap(), question.to_uppercase());
+            self.count();
+        }
+        ended
+    }
+
+    /// Question and answer in datagrams, none of which is ever sent again. Says how many were lost.
+    fn ask_in_datagrams(&self) -> usize {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect(self.address).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut answer = [0; 64];
+        for number in 0.. {
+            if !self.goes_on() {
+                break;
+            }
+            socket.send(format!("datagram {number}").as_bytes()).unwrap();
+            let length = retried(|| socket.recv(&mut answer)).expect("a datagram was lost");
+            assert_eq!(str::from_utf8(&answer[..length]), Ok(format!("DATAGRAM {number}").as_str()));
+            self.count();
+        }
+        0
+    }
+}
+
+/// Waits until every kind of client has had so many more answers.
+fn await_answers(answered: &Receiver<usize>) {
+    let mut missing = [ANSWERS_BETWEEN; KINDS];
+    while missing.iter().any(|&missing| missing > 0) {
+        let kind = answered.recv_timeout(PATIENCE).expect("the clients got no more answers");
+        missing[kind] = missing[kind].saturating_sub(1);
+    }
+}
+
+#[test]
+fn a_restart_under_load_with_passed_sockets_loses_nothing() {
+    let (tcp, udp) = sockets();
+    let address = tcp.local_addr().unwrap();
+    let start = || {
+        let server = Server::start(&mut passing(descriptors(&tcp, &udp), &[]));
+        assert_eq!(server.listening(), ("udp+tcp".to_owned(), address));
+        server
+    };
+    let mut server = start();
+    let stop = AtomicBool::new(false);
+    let (sender, answered) = channel();
+    let (server, ended) = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..2 * KINDS)
+            .map(|number| {
+                let client = Client { address, kind: number % KINDS, answered: sender.clone(), stop: &stop };
+                scope.spawn(move || match client.kind {
+                    0 => client.ask_on_new_connections(),
+                    1 => client.ask_on_one_connection(),
+                    _ => client.ask_in_datagrams(),
+                })
+            })
+            .collect();
+        drop(sender);
+        for restart in 0..RESTARTS {
+            await_answers(&answered);
+            // In turns with a gap between the two, when everything waits in the sockets, and with both at once.
+            if restart % 2 == 0 {
+                server.stop();
+                server = start();
+            } else {
+                let last = std::mem::replace(&mut server, start());
+                last.stop();
+            }
+        }
+        await_answers(&answered);
+        stop.store(true, Ordering::Relaxed);
+        (server, clients.into_iter().map(|client| client.join().unwrap()).collect::<Vec<usize>>())
+    });
+    for (number, &ended) in ended.iter().enumerate() {
+        assert!(ended <= RESTARTS, "client {number} was sent away {ended} times in {RESTARTS} restarts");
+    }
+    println!("connections that a restart ended in good order, by client: {ended:?}");
+    server.stop();
+}
+
+#[test]
+fn what_comes_between_two_servers_waits_for_the_second() {
+    let (tcp, udp) = sockets();
+    let address = tcp.local_addr().unwrap();
+    let first = Server::start(&mut passing(descriptors(&tcp, &udp), &[]));
+    first.listening();
+    first.stop();
+
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut streams = Vec::new();
+    for number in 0..50 {
+        client.send_to(format!("udp {number}").as_bytes(), address).unwrap();
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(format!("tcp {number}").as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        streams.push(stream);
+    }
+    let second = Server::start(&mut passing(descriptors(&tcp, &udp), &[]));
+    for (number, stream) in streams.iter_mut().enumerate() {
+        let mut answer = [0; 64];
+        let (length, from) = retried(|| client.recv_from(&mut answer)).unwrap();
+        assert_eq!((str::from_utf8(&answer[..length]).unwrap(), from), (format!("UDP {number}").as_str(), address));
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, format!("TCP {number}"));
+    }
+    second.listening();
+    second.stop();
+}
+
+#[test]
+fn a_server_that_ends_slowly_sleeps_while_its_passed_sockets_fill_for_the_next() {
+    const ROUNDS: u64 = 20;
+    let (tcp, udp) = sockets();
+    let address = tcp.local_addr().unwrap();
+    let server = Server::start(&mut passing(descriptors(&tcp, &udp), &[]));
+    server.listening();
+
+    // A peer that does not read holds up the end.
+    let mut slow = TcpStream::connect(address).unwrap();
+    // Its first answer shows that it has been accepted, and does not wait with the others.
+    slow.write_all(b"x").unwrap();
+    slow.read_exact(&mut [0]).unwrap();
+    slow.set_nonblocking(true).unwrap();
+    let (chunk, mut owed) = (vec![b'x'; 65_536], 0);
+    loop {
+        match slow.write(&chunk) {
+            Ok(length) => owed += length,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    server.signal(Signal::TERM);
+    server.line_with("stopping");
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.send_to(b"for the next", address).unwrap();
+    let mut queued: Vec<TcpStream> = (0..20).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let turns = || {
+        server.signal(Signal::USR1);
+        server.line_with("  turns ").parse::<u64>().unwrap()
+    };
+    let before = turns();
+    let after = (0..ROUNDS).map(|_| turns()).max().unwrap();
+    assert!(after - before < 5 * ROUNDS, "{} turns for {ROUNDS} signals", after - before);
+
+    slow.set_nonblocking(false).unwrap();
+    slow.shutdown(Shutdown::Write).unwrap();
+    slow.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut answer = Vec::new();
+    slow.read_to_end(&mut answer).unwrap();
+    // What had not arrived when the end began need not be answered; what is answered is right.
+    assert!(answer.len() <= owed && answer.iter().all(|&byte| byte == b'X'));
+    let (code, lines) = server.ended();
+    assert_eq!(code, Some(0), "{lines:#?}");
+
+    client.set_nonblocking(true).unwrap();
+    assert_eq!(client.recv(&mut [0; 64]).unwrap_err().kind(), ErrorKind::WouldBlock, "answered by the first");
+    client.set_nonblocking(false).unwrap();
+    let second = Server::start(&mut passing(descriptors(&tcp, &udp), &[]));
+    assert_eq!(retried(|| client.recv(&mut [0; 64])).unwrap(), b"for the next".len());
+    for stream in &mut queued {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(b"x").unwrap();
+        let mut answer = [0];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, *b"X");
+    }
+    second.listening();
+    drop(queued);
+    second.stop();
+}
+
+#[test]
+fn one_socket_is_enough() {
+    let (tcp, udp) = sockets();
+    let address = tcp.local_addr().unwrap();
+    let [tcp, udp] = <[_; 2]>::try_from(descriptors(&tcp, &udp)).unwrap();
+    for (descriptor, protocol) in [(tcp, "tcp"), (udp, "udp")] {
+        let server = Server::start(&mut passing(vec![descriptor], &["--listen", "127.0.0.1:1"]));
+        assert_eq!(server.listening(), (protocol.to_owned(), address));
+        server.stop();
+    }
+}
+
+#[test]
+fn sockets_that_are_not_ours_or_not_what_is_served_are_refused() {
+    let (tcp, udp) = sockets();
+    let (other_tcp, other_udp) = sockets();
+    let both = || descriptors(&tcp, &udp);
+    let name = std::env::temp_dir().join(format!("shout-restart-{}.sock", std::process::id()));
+    let local = UnixListener::bind(&name).unwrap();
+    std::fs::remove_file(&name).unwrap();
+    let connected = TcpStream::connect(other_tcp.local_addr().unwrap()).unwrap();
+    let null = std::fs::File::open("/dev/null").unwrap();
+    let rows = [
+        (vec![null.into()], &[][..], "descriptor 3 is neither"),
+        (vec![local.into()], &[], "descriptor 3 is neither"),
+        (vec![connected.into()], &[], "does not listen"),
+        (vec![both().remove(0), both().remove(0)], &[], "descriptor 4 is a second TCP"),
+        (vec![both().remove(1), both().remove(1)], &[], "descriptor 4 is a second UDP"),
+        (descriptors(&tcp, &other_udp), &[], "two addresses"),
+        (both(), &["--workers", "2"], "--workers"),
+        (both(), &["--no-udp"], "--no-udp"),
+        (both(), &["--no-tcp"], "--no-tcp"),
+    ];
+    for (descriptors, arguments, reason) in rows {
+        let (code, lines) = Server::start(&mut passing(descriptors, arguments)).ended();
+        assert_eq!(code, Some(1), "{reason}: {lines:#?}");
+        let last = lines.last().unwrap();
+        assert!(last.starts_with("shout-server: error: ") && last.contains(reason), "{reason}: {lines:#?}");
+    }
+    // Meant for another process, which has perhaps only forgotten to clean up.
+    let server = Server::start(passing(both(), &["--listen", "127.0.0.1:0"]).env("PRETENDED_PID", "1"));
+    assert_ne!(server.listening().1, tcp.local_addr().unwrap());
+    server.stop();
+}
+
+/// A socket that stands in for the service manager, and its name in the abstract namespace.
+#[cfg(target_os = "linux")]
+fn manager(test: &str) -> (UnixDatagram, String) {
+    use std::os::linux::net::SocketAddrExt as _;
+    let name = format!("shout-{test}-{}", std::process::id());
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+    let socket = UnixDatagram::bind_addr(&address).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    (socket, format!("@{name}"))
+}
+
+fn told(manager: &UnixDatagram) -> String {
+    let mut buffer = [0; 256];
+    let length = retried(|| manager.recv(&mut buffer)).unwrap();
+    String::from_utf8(buffer[..length].to_vec()).unwrap()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_manager_hears_of_readiness_signs_of_life_and_the_end() {
+    for arguments in [&[][..], &["--workers", "2"], &["--spin"], &["--sandbox"], &["--sandbox", "--workers", "2"]] {
+        let (manager, name) = manager("signs");
+        let arguments = [&["--listen", "127.0.0.1:0"], arguments].concat();
+        let mut command = command(&arguments);
+        let server = Server::start(command.env("NOTIFY_SOCKET", name).env("WATCHDOG_USEC", "50000"));
+        let ready = told(&manager);
+        let (_, address) = server.listening();
+        assert_eq!(ready, format!("READY=1\nSTATUS=serving udp+tcp {address}"));
+        TcpStream::connect(address).unwrap();
+        for _ in 0..4 {
+            assert_eq!(told(&manager), "WATCHDOG=1", "{arguments:?}");
+        }
+        server.signal(Signal::TERM);
+        let mut last = told(&manager);
+        while last == "WATCHDOG=1" {
+            last = told(&manager);
+        }
+        assert_eq!(last, "STOPPING=1\nSTATUS=finishing what is owed", "{arguments:?}");
+        let (code, lines) = server.ended();
+        assert_eq!(code, Some(0), "{lines:#?}");
+    }
+}
+
+#[test]
+fn a_manager_with_a_path_is_reached_and_one_that_is_gone_is_done_without() {
+    let path = std::env::temp_dir().join(format!("shout-notify-{}.sock", std::process::id()));
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let arguments = ["--listen", "127.0.0.1:0"];
+    // No watchdog is asked for, so that nothing comes between.
+    let server = Server::start(command(&arguments).env("NOTIFY_SOCKET", &path));
+    assert!(told(&manager).starts_with("READY=1\n"));
+    server.listening();
+    server.stop();
+    assert!(told(&manager).starts_with("STOPPING=1\n"));
+
+    std::fs::remove_file(&path).unwrap();
+    let server = Server::start(command(&arguments).env("NOTIFY_SOCKET", &path));
+    server.line_with("warning: the service manager");
+    server.listening();
+    server.stop();
+}
+
+#[test]
+fn a_second_server_starts_only_where_both_share_the_address() {
+    let start = |address: &str, flags: &[&str]| Server::start(&mut command(&[&["--listen", address], flags].concat()));
+    for (first, second, allowed) in
+        [(false, false, false), (true, false, false), (false, true, false), (true, true, true)]
+    {
+        let flags = |shared| if shared { &["--reuse-port"][..] } else { &[] };
+        let one = start("127.0.0.1:0", flags(first));
+        let (_, address) = one.listening();
+        let two = start(&address.to_string(), flags(second));
+        if allowed {
+            assert_eq!(two.listening().1, address);
+            two.stop();
+        } else {
+            let (code, lines) = two.ended();
+            assert_eq!(code, Some(1), "{lines:#?}");
+            assert!(lines.last().unwrap().contains(&format!("cannot listen on tcp {address}")), "{lines:#?}");
+        }
+        one.stop();
+    }
+}
+
+/// The connections of [`a_handover_of_a_shared_address_depends_on_the_kernel`].
+const QUEUED: usize = 40;
+
+/// Names the test that runs itself again inside a network namespace.
+const INSIDE: &str = "SHOUT_TEST_INSIDE_NAMESPACE";
+
+/// A server that dies without having accepted what the kernel had queued for it: the kernel resets these connections,
+/// or hands them to the next server on the address if `net.ipv4.tcp_migrate_req` is 1.
+#[test]
+fn a_handover_of_a_shared_address_depends_on_the_kernel() {
+    let name = "a_handover_of_a_shared_address_depends_on_the_kernel";
+    let setting = "/proc/sys/net/ipv4/tcp_migrate_req";
+    if std::env::var_os(INSIDE).is_some() {
+        for migrate in ["0", "1"] {
+            std::fs::write(setting, migrate).unwrap();
+            let lost = connections_lost_in_a_handover();
+            println!("net.ipv4.tcp_migrate_req={migrate}: {lost} of {QUEUED} queued connections lost");
+            assert_eq!(lost == 0, migrate == "1");
+        }
+        return;
+    }
+    let up = ["--map-root-user", "--net", "sh", "-c", &format!("ip link set lo up && test -w {setting}")];
+    if !can_run("unshare", up) {
+        return;
+    }
+    let inside = r#"ip link set lo up && exec "$0" --exact "$1" --nocapture"#;
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--net", "sh", "-c", inside]).arg(std::env::current_exe().unwrap()).arg(name);
+    let output = command.env(INSIDE, "1").output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+    for line in String::from_utf8_lossy(&said).lines().filter(|line| line.starts_with("net.ipv4")) {
+        println!("{line}");
+    }
+}
+
+/// How many connections are lost when one of two servers on an address is killed with a queue.
+fn connections_lost_in_a_handover() -> usize {
+    let first = Server::start(&mut command(&["--listen", "127.0.0.1:0", "--no-udp", "--reuse-port"]));
+    let (_, address) = first.listening();
+    let second = Server::start(&mut command(&["--listen", &address.to_string(), "--no-udp", "--reuse-port"]));
+    second.listening();
+    // Stopped, it accepts nothing: the kernel deals connections out to both, and those of the first wait.
+    first.signal(Signal::STOP);
+    let streams: Vec<TcpStream> = (0..QUEUED)
+        .map(|_| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(b"still there?").unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            stream
+        })
+        .collect();
+    first.signal(Signal::KILL);
+    let (code, _) = first.ended();
+    assert_eq!(code, None);
+    let answered = streams.into_iter().filter(|mut stream| {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).is_ok() && answer == "STILL THERE?"
+    });
+    let lost = QUEUED - answered.count();
+    second.stop();
+    lost
+}

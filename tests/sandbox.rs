@@ -1,0 +1,215 @@
+//! The server in its sandbox: what it can no longer do, and that it does all it should.
+//!
+//! That every other call fails is tested beside the lists, in `src/sandbox.rs`, where a thread can try them.
+#![cfg(target_os = "linux")]
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+
+mod launcher;
+
+use launcher::{PATIENCE, PLAIN, SERVER, Server, can_run, command, descriptors, passing, retried, sockets};
+
+/// Every way in which the loop moves bytes and waits.
+const WAYS: [&[&str]; 6] = [
+    &["--sandbox"],
+    &["--sandbox", "--udp-io", "portable"],
+    &["--sandbox", "--case", "unicode", "--verbose"],
+    &["--sandbox", "--workers", "2"],
+    &["--sandbox", "--workers", "2", "--pin", "0"],
+    &["--sandbox", "--spin", "--stats", "100ms"],
+];
+
+/// How many connections are open at once.
+const CONNECTIONS: usize = 1_000;
+
+/// Asks for all that the service promises, and then for its end.
+fn all_of_the_service(server: Server, connections: usize) {
+    let (_, address) = server.listening();
+    datagrams(&server, address);
+    let mut streams: Vec<TcpStream> = (0..connections).map(|_| connect(address)).collect();
+    for stream in &mut streams {
+        stream.write_all(b"one of many").unwrap();
+    }
+    for stream in &mut streams {
+        let mut answer = [0; 11];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"ONE OF MANY");
+    }
+    half_close(address);
+    reset(address);
+    server.signal(Signal::USR1);
+    server.line_with("  tcp_accepted ");
+    // What has arrived is answered before the end.
+    streams[0].write_all(b"the last").unwrap();
+    server.signal(Signal::TERM);
+    for (number, mut stream) in streams.into_iter().enumerate() {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, if number == 0 { "THE LAST" } else { "" });
+    }
+    let (code, lines) = server.ended();
+    assert_eq!(code, Some(0), "{lines:#?}");
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Single ones of every size, and then many at once from several clients, so that both directions move in batches.
+fn datagrams(server: &Server, address: SocketAddr) {
+    let clients = [(); 4].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+    for client in &clients {
+        client.connect(address).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+    }
+    let mut answer = vec![0; 65_536];
+    for length in [0, 1, 1_472, 65_507] {
+        clients[0].send(&vec![b'u'; length]).unwrap();
+        let received = retried(|| clients[0].recv(&mut answer)).unwrap();
+        assert_eq!(answer[..received], vec![b'U'; length]);
+    }
+    // Stopped, it finds them all in its queue when it goes on.
+    server.signal(Signal::STOP);
+    for number in 0..100 {
+        clients[number % clients.len()].send(b"in a batch").unwrap();
+    }
+    server.signal(Signal::CONT);
+    for number in 0..100 {
+        let received = retried(|| clients[number % clients.len()].recv(&mut answer)).unwrap();
+        assert_eq!(&answer[..received], b"IN A BATCH");
+    }
+}
+
+/// More than the kernel buffers on one connection, so that a tail forms, and then our end.
+fn half_close(address: SocketAddr) {
+    const LENGTH: usize = 16 << 20;
+    let mut stream = connect(address);
+    let mut reader = stream.try_clone().unwrap();
+    let writer = std::thread::spawn(move || {
+        stream.write_all(&vec![b's'; LENGTH]).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+    });
+    // Nothing is read before all is written, or as much as is taken from a client that does not read.
+    let mut answer = Vec::new();
+    reader.read_to_end(&mut answer).unwrap();
+    assert!(answer.len() == LENGTH && answer.iter().all(|&byte| byte == b'S'), "{} bytes", answer.len());
+    writer.join().unwrap();
+}
+
+/// A client that breaks off.
+fn reset(address: SocketAddr) {
+    let stream = socket2::Socket::from(connect(address));
+    stream.send(b"x").unwrap();
+    stream.set_linger(Some(std::time::Duration::ZERO)).unwrap();
+}
+
+/// Whether a sandbox is possible here.
+fn is_possible() -> bool {
+    let server = Server::start(&mut command(&["--listen", "127.0.0.1:0", "--sandbox", "--quiet"]));
+    let line = server.line_with("shout-server");
+    if line.starts_with(" listening") {
+        return true;
+    }
+    assert!(line.contains("--sandbox is not available"), "{line}");
+    assert_eq!(server.ended().0, Some(1));
+    println!("skipped: {line}");
+    false
+}
+
+/// Room for both ends' descriptors; the server raises its own limit.
+fn raise_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).unwrap();
+}
+
+#[test]
+fn everything_works() {
+    if !is_possible() {
+        return;
+    }
+    raise_limit();
+    for way in WAYS {
+        let arguments = [&["--listen", "127.0.0.1:0"], way].concat();
+        all_of_the_service(Server::start(&mut command(&arguments)), CONNECTIONS);
+    }
+    let (tcp, udp) = sockets();
+    all_of_the_service(Server::start(&mut passing(descriptors(&tcp, &udp), &["--sandbox"])), CONNECTIONS);
+}
+
+/// The lists are complete: not one call that the server makes is denied, not even one whose failure it would survive.
+#[test]
+fn nothing_that_it_asks_for_is_denied() {
+    if !is_possible() || !can_run("strace", ["true"]) {
+        return;
+    }
+    raise_limit();
+    for (number, way) in WAYS.into_iter().enumerate() {
+        let trace = std::env::temp_dir().join(format!("shout-sandbox-{}-{number}", std::process::id()));
+        // With -D it is the server that is our child, and gets the signals, and not strace.
+        let mut command = Command::new("sh");
+        command.args(["-c", PLAIN, "strace", "-D", "-f", "-o"]).arg(&trace).args([SERVER, "--listen", "127.0.0.1:0"]);
+        all_of_the_service(Server::start(command.args(way).stdin(Stdio::null())), 50);
+        let calls = std::fs::read_to_string(&trace).unwrap();
+        std::fs::remove_file(&trace).unwrap();
+        assert!(calls.contains("landlock_restrict_self("), "{way:?}");
+        let (_, confined) = calls.split_once("seccomp(SECCOMP_SET_MODE_FILTER").expect("a filter is set");
+        assert!(confined.contains("exit_group("), "the trace is not whole: {way:?}");
+        // The C library tries clone3 first, and clone when there is none.
+        let denied =
+            |line: &&str| line.contains("= -1 ENOSYS") || line.contains("= -1 EACCES") || line.contains("= -1 EPERM");
+        let denied: Vec<&str> = confined.lines().filter(denied).filter(|line| !line.contains("clone3(")).collect();
+        assert!(denied.is_empty(), "{way:?}: {denied:#?}");
+    }
+}
+
+#[test]
+fn every_thread_is_confined() {
+    if !is_possible() {
+        return;
+    }
+    let confined = |flags: &[&str]| -> Vec<bool> {
+        let server = Server::start(&mut command(&[&["--listen", "127.0.0.1:0", "--workers", "3"], flags].concat()));
+        server.listening();
+        server.signal(Signal::USR1);
+        // Printed when the last loop has answered, so that all of them run.
+        server.line_with("connections open");
+        let tasks = format!("/proc/{}/task", server.id().as_raw_nonzero());
+        let tasks = std::fs::read_dir(Path::new(&tasks)).unwrap().map(|task| task.unwrap().path().join("status"));
+        let status: Vec<String> = tasks.map(|status| std::fs::read_to_string(status).unwrap()).collect();
+        server.stop();
+        let has = |status: &str, line| status.lines().any(|each| each == line);
+        status.iter().map(|status| has(status, "NoNewPrivs:\t1") && has(status, "Seccomp:\t2")).collect()
+    };
+    assert_eq!(confined(&["--sandbox"]), [true; 3]);
+    let ours = std::fs::read_to_string("/proc/self/status").unwrap();
+    if ours.contains("Seccomp:\t0") {
+        assert_eq!(confined(&[]), [false; 3], "without the flag nothing is given up");
+    }
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    if !is_possible() {
+        return;
+    }
+    let server = Server::start(&mut command(&["--listen", "127.0.0.1:0", "--sandbox"]));
+    let (_, address) = server.listening();
+    let mut stream = connect(address);
+    stream.write_all(b"x").unwrap();
+    stream.read_exact(&mut [0]).unwrap();
+    // Owed and not read, it holds up the end.
+    stream.set_nonblocking(true).unwrap();
+    let chunk = vec![b'x'; 65_536];
+    while stream.write(&chunk).is_ok() {}
+    server.signal(Signal::TERM);
+    server.line_with("stopping");
+    server.signal(Signal::TERM);
+    assert_eq!(server.ended().0, Some(143));
+}
