@@ -265,6 +265,7 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
     fn dismiss(&mut self, index: usize, now: Instant, counters: &mut Counters) -> bool {
         self.retire(index);
         self.drive(index, now, counters);
+        self.shed(counters);
         let finished =
             self.quiet.queue_of(index) == Some(Queue::Lingering) && !self.slots[index].connection.is_readable();
         if finished {
