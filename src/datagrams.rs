@@ -280,7 +280,7 @@ impl Datagrams {
                     self.split(counters);
                 }
                 NextSend::Skip => {
-                    counters.udp_dropped_send_error += 1;
+                    counters.udp_dropped_send_error += self.replies.list[self.unsent].datagrams() as u64;
                     self.unsent += 1;
                 }
             }
