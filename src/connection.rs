@@ -160,7 +160,7 @@ impl Connection {
                 return Next::Finished;
             }
             if self.is_answering_the_last() && (self.retiring_bytes == 0 || !self.readable) {
-                return Next::Finished;
+                return self.flush_carry(io, counters).unwrap_or(Next::Finished);
             }
             if !self.readable {
                 return Next::Wait;
@@ -218,7 +218,10 @@ impl Connection {
             offered = offered.min(self.retiring_bytes as usize);
         }
         let length = match io.read(&mut chunk[CARRY_MAX..][..offered]) {
-            Ok(0) => return self.end(io, counters).map_or(Ok(0), Err),
+            Ok(0) => {
+                self.ended = true;
+                return self.flush_carry(io, counters).map_or(Ok(0), Err);
+            }
             Ok(length) => length,
             Err(error) => match error.kind() {
                 ErrorKind::WouldBlock => {
@@ -256,9 +259,8 @@ impl Connection {
         self.answer(io, answer, counters).map_or(Ok(length), Err)
     }
 
-    /// The peer's end of file: what is carried will not become a character, so it goes out as it is.
-    fn end<S: Write>(&mut self, io: &mut S, counters: &mut Counters) -> Option<Next> {
-        self.ended = true;
+    /// Sends what is carried as it is: no more will be read, so that it will not become a character.
+    fn flush_carry<S: Write>(&mut self, io: &mut S, counters: &mut Counters) -> Option<Next> {
         let carry = std::mem::take(&mut self.carry);
         if self.lingering { None } else { self.answer(io, carry.as_bytes(), counters) }
     }

@@ -93,6 +93,17 @@ fn every_size_is_verified() {
 }
 
 #[test]
+fn a_message_longer_than_any_buffer_is_answered_before_it_has_left() {
+    let server = RealServer::start();
+    let target = format!("tcp://{}", server.address);
+    let (run, code) =
+        measure(&[&target, "-s", "12MiB", "-n", "4", "-p", "2", "-c", "1", "-w", "0", "--timeout", "60s"]);
+    let counts = run.counts;
+    assert_eq!((counts.replied, counts.wrong, counts.stray, code), (4, 0, 0, 0), "{counts:?}");
+    assert!(counts.send_blocked > 0, "it went into the socket's buffer in one piece");
+}
+
+#[test]
 fn the_screen_and_the_files_tell_of_the_same_run() {
     let server = DatagramServer::start(|_, request, peer| vec![(peer, request.to_ascii_uppercase())]);
     let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
