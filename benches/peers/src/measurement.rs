@@ -228,6 +228,7 @@ impl From<io::Error> for Stop {
 /// The place where all measurements are made: this machine, with its processors and limits, until a signal comes.
 #[derive(Debug)]
 pub struct Place {
+    processors: usize,
     /// The server's processor and ours.
     apart: Option<(Cpu, Cpu)>,
     /// 0 until a signal came.
@@ -248,7 +249,7 @@ impl Place {
             [first, .., last] => Some((first, last)).filter(|_| host::pin(None, last)),
             [] | [_] => None,
         };
-        Ok(Place { apart, signal })
+        Ok(Place { processors: processors.len(), apart, signal })
     }
 
     /// The most files that a process here may have open.
@@ -291,8 +292,8 @@ impl Place {
         let context = Context {
             command: std::env::args().collect(),
             server: Some(server.pid()),
+            processors: self.processors,
             pinned_to: self.apart.map(|(_, client)| client),
-            processors: shout_load::host::processors().len(),
         };
         let plan = load.plan(server.address(), length, seed);
         let mut watch = |_: &run::Progress| if self.signal().is_some() { Wish::Abort } else { Wish::Continue };
