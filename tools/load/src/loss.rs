@@ -114,7 +114,9 @@ impl Attribution {
 pub fn all_in(histogram: &Histogram<u64>, unanswered: u64, q: f64) -> Option<u64> {
     let answered = histogram.len();
     let rank = (q * (answered + unanswered) as f64).ceil().max(1.0);
-    (rank <= answered as f64).then(|| histogram.value_at_quantile(rank / answered as f64).min(histogram.max()))
+    // The middle of the rank's own share: its very edge may be rounded into the next one.
+    let quantile = (rank - 0.5) / answered as f64;
+    (rank <= answered as f64).then(|| histogram.value_at_quantile(quantile).min(histogram.max()))
 }
 
 #[cfg(test)]

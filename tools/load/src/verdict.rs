@@ -110,8 +110,9 @@ const ARRIVALS: f64 = 0.1;
 const ARRIVALS_BY_CHANCE: f64 = 1.95;
 
 /// The medians of the slices' 99th percentiles in the two halves of a run, larger by smaller. Below a quarter no
-/// conclusion from a run hangs on it; at three, how long the run took decides what it reports.
-const DRIFT: Limits = Limits { suspect: 1.25, invalid: 3.0 };
+/// conclusion from a run hangs on it. A steady growth makes it 2 when the end is five times the start (and never more than
+/// 3): then how long the run took decides what it reports.
+const DRIFT: Limits = Limits { suspect: 1.25, invalid: 2.0 };
 
 /// Drift is looked for in this many slices a half; fewer cannot tell it from chance.
 const SLICES_OF_A_HALF: usize = 8;
