@@ -14,9 +14,11 @@
 //!    ├── schedule   when to send                              │
 //!    ├── payload    what to send, what must come back         ▼
 //!    ├── ledger     what is under way                       clock
-//!    └── recorder   what happened
+//!    └── recorder   what happened; evidence, for the verdict on it
 //!
 //!  report ── document (JSON), screen, hgrm
+//!
+//!  whether to believe it: floor, observer (what the machine did) ──▶ verdict (statistics, loss) ──▶ gates
 //! ```
 //!
 //! Reading order: [`payload`], [`ledger`] and [`schedule`] are the ideas; [`engine`] puts them together without a clock
@@ -25,9 +27,15 @@
 pub mod cli;
 pub mod clock;
 pub mod engine;
+pub mod evidence;
+pub mod facts;
+pub mod floor;
+pub mod gates;
 pub mod generator;
 pub mod host;
 pub mod ledger;
+pub mod loss;
+pub mod observer;
 pub mod own_server;
 pub mod pace;
 pub mod payload;
@@ -38,5 +46,7 @@ pub mod report;
 pub mod run;
 pub mod schedule;
 pub mod sockets;
+pub mod statistics;
+pub mod verdict;
 
 pub use program::main;
