@@ -17,6 +17,8 @@
 //!    └── recorder   what happened
 //!
 //!  report ── document (JSON), screen, hgrm
+//!
+//!  lab ── a server that misbehaves as told: does a tool notice?      verify ── does a server keep the contract?
 //! ```
 //!
 //! Reading order: [`payload`], [`ledger`] and [`schedule`] are the ideas; [`engine`] puts them together without a clock
@@ -27,6 +29,7 @@ pub mod clock;
 pub mod engine;
 pub mod generator;
 pub mod host;
+pub mod lab;
 pub mod ledger;
 pub mod own_server;
 pub mod pace;
@@ -38,5 +41,6 @@ pub mod report;
 pub mod run;
 pub mod schedule;
 pub mod sockets;
+pub mod verify;
 
 pub use program::main;
