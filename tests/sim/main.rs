@@ -38,7 +38,7 @@ const SECONDS_MAX: i64 = 8;
 const REGRESSIONS: [(u64, &str); 7] = [
     (0x7, "a connection that had to end kept the carried beginning of a character to itself"),
     (0x13b7, "a carried character that the socket did not take was owed by a connection that counted as idle"),
-    (0x18fd96, "a connection asked twice to end read on behind the carried character that it had sent"),
+    (0x0018_fd96, "a connection asked twice to end read on behind the carried character that it had sent"),
     (0x374, "a slot's new owner inherited the old one's place in the ready queue, and had two drives in a turn"),
     (0x6acf, "the last drive of an idle connection left more held than allowed, and nobody was closed for it"),
     (0x3, "datagrams of a run that could not be sent were counted as one"),

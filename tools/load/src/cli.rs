@@ -10,8 +10,10 @@ use shout::units;
 
 use crate::engine::Demand;
 use crate::gates::{self, Objective};
+use crate::lab;
 use crate::plan::{LONGEST_DATAGRAM, LONGEST_MESSAGE, MOST_LANES, Plan};
 use crate::schedule::Process;
+use crate::verify;
 
 /// The fastest schedule: ten times what a processor can send, and slow enough for its times to be told apart.
 const HIGHEST_RATE: f64 = 100e6;
@@ -36,13 +38,18 @@ pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    run: Options,
+    run: Box<Options>,
 }
 
+/// What the program is to do.
 #[derive(Debug, Subcommand)]
-enum Command {
+pub enum Command {
     /// One run. This is also what happens without a command.
-    Run(Options),
+    Run(Box<Options>),
+    /// Check that a server keeps the contract: every byte value, size, cut and ending that tends to go wrong.
+    Verify(verify::Options),
+    /// An echo server that misbehaves as told, with an answer key at its end.
+    Lab(Box<lab::Options>),
 }
 
 /// The options of a run.
@@ -143,12 +150,9 @@ pub enum Format {
 }
 
 impl Cli {
-    /// What is to be run.
-    pub fn options(self) -> Options {
-        match self.command {
-            Some(Command::Run(options)) => options,
-            None => self.run,
-        }
+    /// What is to be done.
+    pub fn command(self) -> Command {
+        self.command.unwrap_or(Command::Run(self.run))
     }
 }
 
@@ -191,8 +195,13 @@ impl Options {
 }
 
 /// Reads the command line. `Err` carries the exit code of a program that is done.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Options, std::process::ExitCode> {
-    shout::arguments::parse::<Cli>(arguments).map(Cli::options)
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, std::process::ExitCode> {
+    shout::arguments::parse::<Cli>(arguments).map(Cli::command)
+}
+
+/// Reads a command line that this program made up itself.
+pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
+    Cli::try_parse_from(arguments).map(Cli::command)
 }
 
 /// Reads a rate such as `500`, `50k`, `50k/s` or `200/ms`, in messages a second.
@@ -228,7 +237,7 @@ fn positive_count(text: &str) -> Result<u64, String> {
     }
 }
 
-fn positive_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
     match units::duration(text)? {
         Duration::ZERO => Err("longer than nothing".into()),
         duration => Ok(duration),
@@ -240,7 +249,7 @@ fn size(text: &str) -> Result<usize, String> {
     if size <= LONGEST_MESSAGE { Ok(size) } else { Err(format!("at most {LONGEST_MESSAGE} bytes")) }
 }
 
-fn seed(text: &str) -> Result<u64, String> {
+pub(crate) fn seed(text: &str) -> Result<u64, String> {
     u64::from_str_radix(text, 16).map_err(|_| "a seed is 1 to 16 hexadecimal digits".into())
 }
 
@@ -259,7 +268,10 @@ mod tests {
     use super::*;
 
     fn options(line: &str) -> Options {
-        Cli::try_parse_from(line.split_whitespace()).unwrap().options()
+        match read(line.split_whitespace().map(OsString::from)).unwrap() {
+            Command::Run(options) => *options,
+            other => panic!("{other:?}"),
+        }
     }
 
     fn plan(line: &str) -> Plan {

@@ -19,6 +19,7 @@
 //!  report ── document (JSON), screen, hgrm
 //!
 //!  whether to believe it: floor, observer (what the machine did) ──▶ verdict (statistics, loss) ──▶ gates
+//!  lab ── a server that misbehaves as told: does a tool notice?      verify ── does a server keep the contract?
 //! ```
 //!
 //! Reading order: [`payload`], [`ledger`] and [`schedule`] are the ideas; [`engine`] puts them together without a clock
@@ -33,6 +34,7 @@ pub mod floor;
 pub mod gates;
 pub mod generator;
 pub mod host;
+pub mod lab;
 pub mod ledger;
 pub mod loss;
 pub mod observer;
@@ -48,5 +50,6 @@ pub mod schedule;
 pub mod sockets;
 pub mod statistics;
 pub mod verdict;
+pub mod verify;
 
 pub use program::main;

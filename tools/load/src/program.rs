@@ -12,16 +12,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use shout::target::{Protocol, Target};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::cli::{self, Format, Options, Output};
+use crate::cli::{self, Command, Format, Options, Output};
 use crate::clock::SECOND;
 use crate::gates::{self, Gates};
 use crate::generator::Wish;
 use crate::host;
+use crate::lab;
 use crate::own_server::{self, OwnServer};
 use crate::plan::{Plan, nanos};
 use crate::report::document::Document;
 use crate::report::{hgrm, screen};
 use crate::run::{Context, Part, Progress, exit, measure};
+use crate::verify;
 
 /// A process ended by a signal says so with this much more than the signal's number.
 const SIGNALLED: usize = 128;
@@ -34,10 +36,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
     let command: Vec<String> = arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect();
     let options = match cli::parse(arguments) {
-        Ok(options) => options,
+        Ok(Command::Run(options)) => options,
+        Ok(Command::Verify(options)) => return verify::main(&options),
+        Ok(Command::Lab(options)) => return lab::main(&options),
         Err(code) => return code,
     };
-    match Job::new(options, command) {
+    match Job::new(*options, command) {
         Ok(mut job) => job.run(),
         Err(Refused::Arguments(line)) => complain(&line, 2),
         Err(Refused::System(line)) => complain(&line, exit::FAILED),
