@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 use shout::target::{Protocol, Target};
+use shout_load::cli::Command;
 use shout_load::generator::Wish;
 use shout_load::host::{self, Cpu};
 use shout_load::plan::Plan;
@@ -82,7 +83,8 @@ impl Load {
         line.extend(self.flags());
         line.extend(["--duration".into(), nanoseconds(length.measured), "--warmup".into(), nanoseconds(length.warmup)]);
         line.extend(["--timeout".into(), nanoseconds(timeout), "--seed".into(), format!("{seed:x}")]);
-        let options = shout_load::cli::parse(line.into_iter().map(Into::into)).expect("flags that the tool documents");
+        let command = shout_load::cli::read(line.into_iter().map(Into::into)).expect("flags that the tool documents");
+        let Command::Run(options) = command else { unreachable!("a line that names no command asks for a run") };
         options.plan(target, false, seed).expect("sizes that suit the transport")
     }
 }
