@@ -11,6 +11,7 @@ use shout::units;
 use crate::engine::Demand;
 use crate::plan::{LONGEST_DATAGRAM, LONGEST_MESSAGE, MOST_LANES, Plan};
 use crate::schedule::Process;
+use crate::sockets::LONGEST_TRAIN;
 
 /// The fastest schedule: ten times what a processor can send, and slow enough for its times to be told apart.
 const HIGHEST_RATE: f64 = 100e6;
@@ -78,6 +79,11 @@ pub struct Options {
     /// Bytes a message
     #[arg(short, long, value_parser = size, default_value = "64")]
     pub size: usize,
+
+    /// Datagrams that one system call may send and receive, as far as the kernel can; off is the same as 1
+    /// [default: 64]
+    #[arg(long, value_parser = train, value_name = "N|off")]
+    pub gso: Option<usize>,
 
     /// Load before the measurement, answered and then forgotten
     #[arg(short, long, value_parser = units::duration, default_value = "1s")]
@@ -164,6 +170,7 @@ impl Options {
             messages: self.requests,
             warmup: self.warmup,
             size,
+            longest_train: self.gso.unwrap_or(LONGEST_TRAIN),
             udp_timeout: self.timeout.unwrap_or(DEFAULT_UDP_TIMEOUT),
             tcp_timeout: self.timeout.unwrap_or(DEFAULT_TCP_TIMEOUT),
             seed: self.seed.unwrap_or(random_seed),
@@ -195,6 +202,13 @@ fn connections(text: &str) -> Result<usize, String> {
 
 fn window(text: &str) -> Result<usize, String> {
     at_most(text, DEEPEST_WINDOW, "messages in flight").map(|number| number as usize)
+}
+
+fn train(text: &str) -> Result<usize, String> {
+    if text == "off" {
+        return Ok(1);
+    }
+    at_most(text, LONGEST_TRAIN as u64, "datagrams, or off").map(|number| number as usize)
 }
 
 fn at_most(text: &str, most: u64, what: &str) -> Result<u64, String> {

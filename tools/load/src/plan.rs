@@ -37,6 +37,8 @@ pub struct Plan {
     pub warmup: Duration,
     /// Bytes a message.
     pub size: usize,
+    /// The most datagrams that one system call sends; 1 does without segmentation and merging.
+    pub longest_train: usize,
     /// A UDP answer that takes longer is lost.
     pub udp_timeout: Duration,
     /// A TCP connection that owes an answer for longer is given up.

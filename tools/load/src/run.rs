@@ -244,6 +244,7 @@ fn document(plan: &Plan, context: &Context, generator: &Generator, parts: Parts)
             rate: model.rate,
             arrivals: model.arrivals.map(|process| process.name().into()),
             pipeline: model.window,
+            datagrams_per_send: plan.longest_train,
             udp_sockets: plan.udp_sockets,
             tcp_connections: plan.tcp_connections,
             size: plan.size,

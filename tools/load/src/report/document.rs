@@ -83,6 +83,8 @@ pub struct Config {
     pub arrivals: Option<String>,
     /// The most messages in flight on each socket, where there is a bound.
     pub pipeline: Option<u64>,
+    /// The most datagrams that one system call may send; they share one time of issue.
+    pub datagrams_per_send: usize,
     /// UDP sockets.
     pub udp_sockets: usize,
     /// TCP connections.
