@@ -77,9 +77,12 @@ pub struct Target {
 pub struct Config {
     /// `open` or `closed`.
     pub model: String,
-    /// Messages a second that were asked for; open loop only.
+    /// Messages a second that were asked for, on average; open loop only.
     pub rate: Option<f64>,
-    /// `poisson` or `const`; open loop only.
+    /// How that changed over time, if it did, as `--plan` takes it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub plan: Option<String>,
+    /// How they were spread around that, as `--arrivals` takes it; open loop only.
     pub arrivals: Option<String>,
     /// The most messages in flight on each socket, where there is a bound.
     pub pipeline: Option<u64>,
