@@ -143,6 +143,7 @@ pub enum UdpIo {
 }
 
 /// A UDP socket, moved in one way or the other.
+#[derive(Debug)]
 pub enum Socket {
     /// In batches.
     #[cfg(target_os = "linux")]

@@ -6,6 +6,7 @@
 //! a batch of one takes the plain calls. See udp(7), recvmmsg(2), sendmmsg(2), ip(7), ipv6(7), cmsg(3).
 #![allow(unsafe_code)]
 
+use std::fmt;
 use std::io;
 use std::mem::{self, MaybeUninit};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -62,10 +63,23 @@ pub struct Linux {
 // SAFETY: the pointers in the arrays are never followed outside the call that has set them.
 unsafe impl Send for Linux {}
 
+impl fmt::Debug for Linux {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Linux").field("socket", &self.socket).finish_non_exhaustive()
+    }
+}
+
 impl Linux {
     /// Takes over a bound socket. Where it is bound to every address, the destination of each datagram is asked for, so
     /// that its reply can leave from there. What the kernel cannot do is done without.
     pub fn new(socket: UdpSocket) -> io::Result<Linux> {
+        Linux::with_room(socket, MESSAGES_MAX, PARTS_MAX)
+    }
+
+    /// The same for at most so many messages and so many pieces of memory a call, each at least 1. One of each takes a
+    /// few hundred bytes where the most takes 20 KiB, which counts for a program with thousands of sockets. A received
+    /// message takes one piece, and no reply may have more than `parts`.
+    pub fn with_room(socket: UdpSocket, messages: usize, parts: usize) -> io::Result<Linux> {
         let fd = socket.as_raw_fd();
         let address = socket.local_addr()?;
         let _ = set(fd, libc::SOL_UDP, libc::UDP_GRO, 1);
@@ -84,10 +98,10 @@ impl Linux {
         let segments_max = if set(fd, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok() { SEGMENTS_MAX } else { 1 };
         Ok(Linux {
             socket,
-            headers: zeroed(MESSAGES_MAX),
-            parts: zeroed(PARTS_MAX),
-            names: zeroed(MESSAGES_MAX),
-            controls: vec![Control([0; CONTROL_LEN]); MESSAGES_MAX].into(),
+            headers: zeroed(messages),
+            parts: zeroed(parts),
+            names: zeroed(messages),
+            controls: vec![Control([0; CONTROL_LEN]); messages].into(),
             segments_max,
             drops: 0,
             drops_seen: 0,
@@ -154,7 +168,7 @@ fn is_group(address: IpAddr) -> bool {
 
 impl DatagramIo for Linux {
     fn messages_max(&self) -> usize {
-        MESSAGES_MAX
+        self.headers.len()
     }
 
     fn segments_max(&self) -> usize {
@@ -162,7 +176,7 @@ impl DatagramIo for Linux {
     }
 
     fn receive(&mut self, batch: &mut Batch, width: usize) -> io::Result<()> {
-        debug_assert!((1..=MESSAGES_MAX).contains(&width));
+        debug_assert!((1..=self.headers.len()).contains(&width));
         for (index, slot) in batch.slots_mut().take(width).enumerate() {
             self.parts[index] = iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: SLOT_LEN };
             let header = &mut self.headers[index].msg_hdr;
@@ -195,8 +209,8 @@ impl DatagramIo for Linux {
 
     fn send(&mut self, bytes: &[u8], replies: &Replies, from: usize) -> io::Result<usize> {
         let (mut count, mut parts) = (0, 0);
-        for reply in replies.list[from..].iter().take(MESSAGES_MAX) {
-            if parts + reply.parts.len() > PARTS_MAX {
+        for reply in replies.list[from..].iter().take(self.headers.len()) {
+            if parts + reply.parts.len() > self.parts.len() {
                 break;
             }
             let first = parts;

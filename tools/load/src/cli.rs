@@ -11,8 +11,9 @@ use shout::units;
 use crate::engine::Demand;
 use crate::gates::{self, Objective};
 use crate::lab;
-use crate::plan::{LONGEST_DATAGRAM, LONGEST_MESSAGE, MOST_LANES, Plan};
-use crate::schedule::Process;
+use crate::plan::{LONGEST_DATAGRAM, LONGEST_MESSAGE, MOST_LANES, Plan, nanos};
+use crate::schedule::{Process, Profile, Segment};
+use crate::sockets::LONGEST_TRAIN;
 use crate::verify;
 
 /// The fastest schedule: ten times what a processor can send, and slow enough for its times to be told apart.
@@ -20,6 +21,9 @@ const HIGHEST_RATE: f64 = 100e6;
 
 /// The deepest window. A lane remembers each message in flight.
 const DEEPEST_WINDOW: u64 = 65_536;
+
+/// The longest part of an on-off period: more is a plan.
+const LONGEST_PERIOD: Duration = Duration::from_secs(3600);
 
 const DEFAULT_TCP_CONNECTIONS: usize = 16;
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
@@ -64,11 +68,20 @@ pub struct Options {
     pub connections: Option<usize>,
 
     /// Messages a second in all, such as 50k or 200/ms: an open loop [default: a closed loop, as fast as replies come]
-    #[arg(short = 'R', long, visible_alias = "qps", value_parser = rate)]
+    #[arg(short = 'R', long, visible_alias = "qps", value_parser = rate, group = "open")]
     pub rate: Option<f64>,
 
-    /// How an open loop spreads its messages over time
-    #[arg(long, value_enum, default_value_t = Process::Poisson, requires = "rate")]
+    /// An open loop whose rate goes from A to B in the time of the run, such as 1k:50k
+    #[arg(long, value_parser = ramp, value_name = "A:B", group = "open")]
+    pub ramp: Option<(f64, f64)>,
+
+    /// An open loop whose rate changes as told, such as 30s@10k,1m@50k,30s@10k-80k; the run is as long as that
+    #[arg(long, value_parser = profile, value_name = "PLAN", group = "open", conflicts_with = "duration")]
+    pub plan: Option<Profile>,
+
+    /// How an open loop spreads its messages around its rate: poisson, const, uniform, burst:N (N at once), or
+    /// onoff:ON,OFF such as onoff:10ms,90ms (all of them in the first part of each period)
+    #[arg(long, value_parser = process, default_value = "poisson", requires = "open")]
     pub arrivals: Process,
 
     /// How long to send and measure [default: 10s; with -n, until that many are sent; without a target, 5s]
@@ -86,6 +99,11 @@ pub struct Options {
     /// Bytes a message
     #[arg(short, long, value_parser = size, default_value = "64")]
     pub size: usize,
+
+    /// Datagrams that one system call may send and receive, as far as the kernel can; off is the same as 1
+    /// [default: 64]
+    #[arg(long, value_parser = train, value_name = "N|off")]
+    pub gso: Option<usize>,
 
     /// Load before the measurement, answered and then forgotten
     #[arg(short, long, value_parser = units::duration, default_value = "1s")]
@@ -173,24 +191,39 @@ impl Options {
             return Err("invalid value '0' for '--size <SIZE>': a message on a stream has at least 1 byte".into());
         }
         let own_window = if has_udp { OWN_SERVER_UDP_WINDOW } else { OWN_SERVER_TCP_WINDOW };
-        let demand = match self.rate {
-            Some(rate) => Demand::Open { rate, process: self.arrivals, window: self.pipeline },
+        let usual = if is_own { OWN_SERVER_DURATION } else { DEFAULT_DURATION };
+        let demand = match self.profile(self.duration.unwrap_or(usual)) {
+            Some(profile) => Demand::Open { profile, process: self.arrivals, window: self.pipeline },
             None => Demand::Closed { window: self.pipeline.unwrap_or(if is_own { own_window } else { 1 }) },
         };
-        let usual = if is_own { OWN_SERVER_DURATION } else { DEFAULT_DURATION };
+        // A rate that changes has an end, whatever number of messages is asked for.
+        let profile_end = match &demand {
+            Demand::Open { profile, .. } if !profile.is_constant() => Some(Duration::from_nanos(profile.duration())),
+            Demand::Open { .. } | Demand::Closed { .. } => None,
+        };
         Ok(Plan {
             target,
             udp_sockets: self.connections.unwrap_or(1),
             tcp_connections: self.connections.unwrap_or(DEFAULT_TCP_CONNECTIONS),
             demand,
-            duration: self.duration.or(self.requests.is_none().then_some(usual)),
+            duration: profile_end.or(self.duration).or(self.requests.is_none().then_some(usual)),
             messages: self.requests,
             warmup: self.warmup,
             size,
+            longest_train: self.gso.unwrap_or(LONGEST_TRAIN),
             udp_timeout: self.timeout.unwrap_or(DEFAULT_UDP_TIMEOUT),
             tcp_timeout: self.timeout.unwrap_or(DEFAULT_TCP_TIMEOUT),
             seed: self.seed.unwrap_or(random_seed),
         })
+    }
+}
+
+impl Options {
+    /// The rate of an open loop over a run that lasts so long, unless a plan says how long; `None` for a closed loop.
+    fn profile(&self, duration: Duration) -> Option<Profile> {
+        let ramp = |(from, to)| Profile::new(vec![Segment { duration: nanos(duration), from, to }]);
+        let ramp = self.ramp.and_then(ramp);
+        self.rate.map(Profile::constant).or(ramp).or_else(|| self.plan.clone())
     }
 }
 
@@ -217,12 +250,63 @@ fn rate(text: &str) -> Result<f64, String> {
     if rate > 0.0 && rate <= HIGHEST_RATE { Ok(rate) } else { Err(hint()) }
 }
 
+/// Reads a rate that may be nothing.
+fn rate_or_none(text: &str) -> Result<f64, String> {
+    if text == "0" { Ok(0.0) } else { rate(text) }
+}
+
+/// Reads two rates such as `1k:50k`, not both nothing.
+fn ramp(text: &str) -> Result<(f64, f64), String> {
+    let (from, to) = text.split_once(':').ok_or("a ramp looks like 1k:50k")?;
+    let ends = (rate_or_none(from)?, rate_or_none(to)?);
+    if ends == (0.0, 0.0) { Err("a ramp from nothing to nothing sends nothing".into()) } else { Ok(ends) }
+}
+
+/// Reads segments such as `30s@10k` and `30s@10k-80k`, with commas between them.
+fn profile(text: &str) -> Result<Profile, String> {
+    let segment = |text: &str| {
+        let (duration, rates) = text.split_once('@').ok_or("a part of a plan looks like 30s@10k or 30s@10k-80k")?;
+        let (from, to) = rates.split_once('-').unwrap_or((rates, rates));
+        let duration = nanos(positive_duration(duration)?);
+        Ok::<_, String>(Segment { duration, from: rate_or_none(from)?, to: rate_or_none(to)? })
+    };
+    let segments: Vec<Segment> = text.split(',').map(segment).collect::<Result<_, _>>()?;
+    Profile::new(segments).ok_or_else(|| "a plan of nothing sends nothing".into())
+}
+
+/// Reads how arrivals are spread.
+fn process(text: &str) -> Result<Process, String> {
+    let (name, values) = text.split_once(':').map_or((text, None), |(name, values)| (name, Some(values)));
+    match (name, values) {
+        ("poisson", None) => Ok(Process::Poisson),
+        ("const", None) => Ok(Process::Const),
+        ("uniform", None) => Ok(Process::Uniform),
+        ("burst", Some(length)) => at_most(length, DEEPEST_WINDOW, "messages at once").map(Process::Burst),
+        ("onoff", Some(times)) => {
+            let (on, off) = times.split_once(',').ok_or("on and off look like onoff:10ms,90ms")?;
+            let (on, off) = (positive_duration(on)?, units::duration(off)?);
+            if on.max(off) > LONGEST_PERIOD {
+                return Err(format!("each part lasts at most {} s", LONGEST_PERIOD.as_secs()));
+            }
+            Ok(Process::OnOff { on: nanos(on), off: nanos(off) })
+        }
+        _ => Err("one of poisson, const, uniform, burst:N, onoff:ON,OFF".into()),
+    }
+}
+
 fn connections(text: &str) -> Result<usize, String> {
     at_most(text, MOST_LANES as u64, "connections").map(|number| number as usize)
 }
 
 fn window(text: &str) -> Result<usize, String> {
     at_most(text, DEEPEST_WINDOW, "messages in flight").map(|number| number as usize)
+}
+
+fn train(text: &str) -> Result<usize, String> {
+    if text == "off" {
+        return Ok(1);
+    }
+    at_most(text, LONGEST_TRAIN as u64, "datagrams, or off").map(|number| number as usize)
 }
 
 fn at_most(text: &str, most: u64, what: &str) -> Result<u64, String> {
@@ -290,9 +374,9 @@ mod tests {
     fn without_a_rate_the_loop_is_closed_and_with_one_it_is_open() {
         assert_eq!(plan("shout-load udp://h").demand, Demand::Closed { window: 1 });
         assert_eq!(plan("shout-load udp://h -p64").demand, Demand::Closed { window: 64 });
-        let open = Demand::Open { rate: 50_000.0, process: Process::Poisson, window: None };
+        let open = Demand::Open { profile: Profile::constant(50_000.0), process: Process::Poisson, window: None };
         assert_eq!(plan("shout-load udp://h -R 50k/s").demand, open);
-        let even = Demand::Open { rate: 200_000.0, process: Process::Const, window: Some(2) };
+        let even = Demand::Open { profile: Profile::constant(200_000.0), process: Process::Const, window: Some(2) };
         assert_eq!(plan("shout-load udp://h -R 200/ms --arrivals const -p 2").demand, even);
     }
 
@@ -302,6 +386,57 @@ mod tests {
         assert_eq!(plan("shout-load udp://h -n 10k").duration, None);
         let both = plan("shout-load udp://h -n 10k -d 2s");
         assert_eq!((both.duration, both.messages), (Some(Duration::from_secs(2)), Some(10_000)));
+    }
+
+    #[test]
+    fn a_changing_rate_says_how_long_the_run_is() {
+        let profile = |line: &str| match plan(line).demand {
+            Demand::Open { profile, .. } => (profile.to_string(), plan(line).duration.unwrap().as_secs()),
+            Demand::Closed { .. } => panic!("{line}"),
+        };
+        let spelt = "30s@10k,1m@50k,30s@10k-80k";
+        assert_eq!(
+            profile(&format!("shout-load udp://h --plan {spelt}")),
+            ("30s@10000,60s@50000,30s@10000-80000".into(), 120)
+        );
+        assert_eq!(profile("shout-load udp://h --ramp 0:2k -d 4s"), ("4s@0-2000".into(), 4));
+        assert_eq!(profile("shout-load udp://h --ramp 2k:1k -n 9"), ("10s@2000-1000".into(), 10));
+    }
+
+    #[test]
+    fn arrivals_are_read_as_they_are_written() {
+        for (text, written) in [
+            ("poisson", "poisson"),
+            ("const", "const"),
+            ("uniform", "uniform"),
+            ("burst:16", "burst:16"),
+            ("onoff:10ms,90ms", "onoff:0.01s,0.09s"),
+        ] {
+            assert_eq!(process(text).unwrap().to_string(), written);
+            assert_eq!(process(written), process(text));
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for line in [
+            "-R 1k --ramp 1:2",
+            "--plan 1s@1k -d 3s",
+            "--arrivals const",
+            "--ramp 0:0",
+            "--ramp 1k",
+            "--plan 1s@0,2s@0",
+            "--plan 10k",
+            "--plan 0s@1k",
+            "-R 1 --arrivals burst:0",
+            "-R 1 --arrivals onoff:0s,1s",
+            "-R 1 --arrivals sometimes",
+            "--gso 65",
+            "--gso 0",
+        ] {
+            let words = format!("shout-load udp://h {line}");
+            assert!(Cli::try_parse_from(words.split_whitespace()).is_err(), "{line}");
+        }
     }
 
     #[test]

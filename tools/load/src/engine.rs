@@ -141,13 +141,14 @@ impl Engine {
             group.recorder.reset();
             group.recorder.evidence.begin(now);
             group.ready.clear();
-            group.want = match stage.demand {
+            group.want = match &stage.demand {
                 Demand::Closed { .. } => Want::Answers,
-                Demand::Open { rate, process, window } => {
+                Demand::Open { profile, process, window } => {
                     // The sum of independent Poisson processes is one, and evenly offset metronomes make one.
                     let arrivals = Arrivals::new(
-                        process,
-                        rate * share,
+                        *process,
+                        profile.clone(),
+                        share,
                         index as f64 * share,
                         stage.seed.wrapping_add(index as u64),
                     );
@@ -156,12 +157,12 @@ impl Engine {
                 }
             };
             for lane in group.lanes.clone() {
-                self.begin_lane(lane, stage.demand, now);
+                self.begin_lane(lane, &stage.demand, now);
             }
         }
     }
 
-    fn begin_lane(&mut self, index: usize, demand: Demand, now: Nanos) {
+    fn begin_lane(&mut self, index: usize, demand: &Demand, now: Nanos) {
         let lane = &mut self.lanes[index];
         if let Book::Datagrams(ledger) = &mut lane.book {
             ledger.begin_stage();
@@ -169,7 +170,7 @@ impl Engine {
         lane.is_queued = false;
         lane.is_blocked = false;
         lane.places.clear();
-        if let Demand::Closed { window } = demand {
+        if let Demand::Closed { window } = *demand {
             let window = if self.only_one_fits(index) { 1 } else { window };
             self.lanes[index].places.extend(std::iter::repeat_n(now, window));
         }
@@ -219,7 +220,7 @@ impl Engine {
                 wake = wake.min(match &group.want {
                     Want::Nothing => Nanos::MAX,
                     Want::Answers => self.started, // at once
-                    Want::Arrivals { arrivals, .. } => self.started + arrivals.peek(),
+                    Want::Arrivals { arrivals, .. } => self.started.saturating_add(arrivals.peek()),
                 });
             }
         }
@@ -241,7 +242,7 @@ impl Engine {
             let is_due = match &group.want {
                 Want::Nothing => false,
                 Want::Answers => true,
-                Want::Arrivals { arrivals, .. } => self.started + arrivals.peek() <= now,
+                Want::Arrivals { arrivals, .. } => self.started.saturating_add(arrivals.peek()) <= now,
             };
             if let Some(&lane) = group.ready.front().filter(|_| is_due) {
                 return Some(lane);
@@ -282,7 +283,7 @@ impl Engine {
             Want::Nothing => None,
             Want::Answers => lane.places.pop_front(),
             Want::Arrivals { arrivals, .. } => {
-                (self.started + arrivals.peek() <= now).then(|| self.started + arrivals.take())
+                (self.started.saturating_add(arrivals.peek()) <= now).then(|| self.started + arrivals.take())
             }
         }
     }

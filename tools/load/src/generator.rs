@@ -20,16 +20,18 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use mio::{Events, Poll, Token};
+use shout::batch::Batch;
 
 use crate::clock::{Clock, Nanos};
 use crate::engine::{Ending, Engine, LaneGroup, Stage, Transport};
 use crate::pace::Pacer;
 use crate::payload::Payload;
 use crate::plan::Plan;
-use crate::sockets::{AfterFlush, DatagramLane, Received, StreamLane, open_datagrams, open_streams};
+use crate::sockets::{AfterFlush, DatagramLane, Received, StreamLane, datagrams, open_datagrams, open_streams};
 
 /// Reads from one lane before the others get a turn, and before what they made room for is sent. The larger, the longer
-/// a free place in a window waits to be filled: at about two microseconds a message, 16 cost a place up to 30 µs.
+/// a free place in a window waits to be filled: at about two microseconds a message, 16 cost a place up to 30 µs. A
+/// merged train is one read of up to 64 messages at about a tenth of a microsecond each.
 const RECEIVE_BUDGET: usize = 16;
 
 /// Lanes that are read before anything is sent, for the same reason.
@@ -38,7 +40,7 @@ const LANE_BUDGET: usize = 16;
 /// Sends before answers are looked for again, for the same reason.
 const SEND_BUDGET: usize = 16;
 
-/// Room for the longest datagram and for a good stretch of a stream.
+/// Room for a good stretch of a stream.
 const SCRATCH: usize = 256 << 10;
 
 /// How often the caller of [`Generator::run`] is asked whether to go on.
@@ -82,6 +84,7 @@ pub struct Generator {
     /// Lanes that were blocked and have room again; kept for its memory.
     writable: Vec<usize>,
     scratch: Vec<u8>,
+    batch: Batch,
     connect_times: Histogram<u64>,
     opened: usize,
     broken_by: Option<io::Error>,
@@ -100,7 +103,7 @@ impl Generator {
             let first = sockets.len();
             match transport {
                 Transport::Udp => {
-                    let lanes = open_datagrams(&poll, address, lanes, plan.size, first)?;
+                    let lanes = open_datagrams(&poll, address, lanes, plan.size, plan.longest_train, first)?;
                     sockets.extend(lanes.into_iter().map(Socket::Datagrams));
                 }
                 Transport::Tcp => {
@@ -124,6 +127,7 @@ impl Generator {
             sockets,
             writable: Vec::new(),
             scratch: vec![0; SCRATCH],
+            batch: Batch::new(1),
             connect_times,
             opened,
             broken_by: None,
@@ -242,7 +246,7 @@ impl Generator {
     fn send(&mut self, lane: usize, now: Nanos) -> Nanos {
         match &mut self.sockets[lane] {
             Socket::Datagrams(socket) => {
-                let composed = self.engine.compose(lane, now, DatagramLane::BATCH, socket.outbox());
+                let composed = self.engine.compose(lane, now, socket.longest_train(), socket.outbox());
                 socket.added(composed);
             }
             Socket::Stream(socket) => {
@@ -281,27 +285,25 @@ impl Generator {
     fn receive(&mut self, lane: usize) {
         for _ in 0..RECEIVE_BUDGET {
             let received = match &mut self.sockets[lane] {
-                Socket::Datagrams(socket) => socket.receive(&mut self.scratch),
+                Socket::Datagrams(socket) => socket.receive(&mut self.batch),
                 Socket::Stream(socket) => socket.receive(&mut self.scratch),
                 Socket::Gone => return,
             };
             let now = self.clock.now();
             match received {
+                // Whatever arrives later is an edge of its own, so a call that would find nothing can be saved.
+                Received::Datagrams => {
+                    for datagram in datagrams(&self.batch) {
+                        self.engine.datagram(lane, datagram, now);
+                    }
+                    if self.engine.in_flight(lane) == 0 {
+                        return;
+                    }
+                }
                 Received::Bytes(length) => {
-                    let bytes = &self.scratch[..length];
-                    // Whatever arrives later is an edge of its own, so a call that would find nothing can be saved.
-                    let is_drained = match &self.sockets[lane] {
-                        Socket::Datagrams(_) => {
-                            self.engine.datagram(lane, bytes, now);
-                            self.engine.in_flight(lane) == 0
-                        }
-                        Socket::Stream(_) | Socket::Gone => {
-                            self.engine.stream(lane, bytes, now);
-                            // An end that has been announced already makes no second edge: read on until it comes.
-                            length < SCRATCH && !self.is_ending[lane]
-                        }
-                    };
-                    if is_drained {
+                    self.engine.stream(lane, &self.scratch[..length], now);
+                    // An end that has been announced already makes no second edge: read on until it comes.
+                    if length < SCRATCH && !self.is_ending[lane] {
                         return;
                     }
                 }

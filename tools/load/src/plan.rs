@@ -7,7 +7,7 @@ use shout::target::{Protocol, Target};
 use crate::clock::Nanos;
 use crate::engine::{Demand, Stage, Transport};
 use crate::payload::NUMBERED_MINIMUM;
-use crate::schedule::Process;
+use crate::schedule::{Process, Profile};
 
 /// The longest payload of a UDP datagram over IPv4: 65,535 less 20 bytes of IP header and 8 of UDP header.
 pub const LONGEST_DATAGRAM: usize = 65_507;
@@ -37,6 +37,8 @@ pub struct Plan {
     pub warmup: Duration,
     /// Bytes a message.
     pub size: usize,
+    /// The most datagrams that one system call sends; 1 does without segmentation and merging.
+    pub longest_train: usize,
     /// A UDP answer that takes longer is lost.
     pub udp_timeout: Duration,
     /// A TCP connection that owes an answer for longer is given up.
@@ -59,9 +61,16 @@ impl Plan {
 
     /// The load before the measurement; `None` if there is to be none.
     pub fn warmup_stage(&self) -> Option<Stage> {
+        let demand = match &self.demand {
+            // A changing rate begins in the measurement; until then the load is what it begins with.
+            Demand::Open { profile, process, window } => {
+                Demand::Open { profile: Profile::constant(profile.first_rate()), process: *process, window: *window }
+            }
+            Demand::Closed { window } => Demand::Closed { window: *window },
+        };
         // The seed differs, so that the measurement does not repeat what the warm-up has just played.
         (self.warmup > Duration::ZERO).then(|| Stage {
-            demand: self.demand,
+            demand,
             duration: Some(nanos(self.warmup)),
             messages: None,
             seed: !self.seed,
@@ -70,7 +79,12 @@ impl Plan {
 
     /// The load that is measured.
     pub fn measured_stage(&self) -> Stage {
-        Stage { demand: self.demand, duration: self.duration.map(nanos), messages: self.messages, seed: self.seed }
+        Stage {
+            demand: self.demand.clone(),
+            duration: self.duration.map(nanos),
+            messages: self.messages,
+            seed: self.seed,
+        }
     }
 
     /// Whether messages are too short to carry their number.
@@ -80,24 +94,29 @@ impl Plan {
 
     /// The demand in the words of a report.
     pub fn model(&self) -> Model {
-        let (name, rate, arrivals, window) = match self.demand {
-            Demand::Closed { window } => ("closed", None, None, Some(window)),
-            Demand::Open { rate, process, window } => ("open", Some(rate), Some(process), window),
+        let (name, rate, profile, arrivals, window) = match &self.demand {
+            Demand::Closed { window } => ("closed", None, None, None, Some(*window)),
+            Demand::Open { profile, process, window } => {
+                let changing = (!profile.is_constant()).then(|| profile.to_string());
+                ("open", Some(profile.mean_rate()), changing, Some(*process), *window)
+            }
         };
         // Without numbers in them, datagrams are told apart by there being only one: see the engine.
         let only_one = self.is_short() && self.target.protocol == Protocol::Udp;
         let window = if only_one { Some(1) } else { window.map(|window| window as u64) };
-        Model { name, rate, arrivals, window }
+        Model { name, rate, profile, arrivals, window }
     }
 }
 
 /// The demand in the words of a report.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Model {
     /// `open` or `closed`.
     pub name: &'static str,
-    /// Messages a second that are asked for.
+    /// Messages a second that are asked for, on average.
     pub rate: Option<f64>,
+    /// How that changes over time, if it does: as `--plan` takes it.
+    pub profile: Option<String>,
     /// How they are spread.
     pub arrivals: Option<Process>,
     /// The bound on messages in flight on each lane.

@@ -251,8 +251,10 @@ fn document(plan: &Plan, context: &Context, generator: &Generator, parts: Parts)
         config: Config {
             model: model.name.into(),
             rate: model.rate,
-            arrivals: model.arrivals.map(|process| process.name().into()),
+            plan: model.profile,
+            arrivals: model.arrivals.map(|process| process.to_string()),
             pipeline: model.window,
+            datagrams_per_send: plan.longest_train,
             udp_sockets: plan.udp_sockets,
             tcp_connections: plan.tcp_connections,
             size: plan.size,

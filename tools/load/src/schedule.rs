@@ -2,27 +2,51 @@
 //!
 //! Times are nanoseconds since the start of the stage. Arrivals are drawn one at a time and only when they are used, so
 //! a generator that falls behind stores nothing: the schedule waits, and every late message keeps its intended time.
+//!
+//! A [`Process`] says how arrivals lie around their mean, a [`Profile`] how the mean changes: the process counts
+//! messages, and the profile says when that many are due.
+
+mod profile;
+
+use std::fmt;
 
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 
-use crate::clock::Nanos;
+use crate::clock::{Nanos, SECOND};
+use profile::Cursor;
+pub use profile::{Profile, Segment};
 
-/// How the gaps between arrivals are distributed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+/// How arrivals are spread around their mean rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Process {
     /// Exponential gaps: many users who know nothing of each other.
     Poisson,
     /// Equal gaps: a metronome.
     Const,
+    /// Gaps anywhere between nothing and twice the mean, all equally likely.
+    Uniform,
+    /// So many at once, then nothing until the mean has caught up. At least 1.
+    Burst(u64),
+    /// Exponential gaps for a while, at a rate so much higher that silence for another while keeps the mean.
+    OnOff {
+        /// The while with arrivals, longer than nothing.
+        on: Nanos,
+        /// The while without.
+        off: Nanos,
+    },
 }
 
-impl Process {
-    /// The name as it is typed.
-    pub fn name(self) -> &'static str {
-        match self {
-            Process::Poisson => "poisson",
-            Process::Const => "const",
+/// As `--arrivals` takes it.
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = |time: Nanos| time as f64 / SECOND as f64;
+        match *self {
+            Process::Poisson => f.write_str("poisson"),
+            Process::Const => f.write_str("const"),
+            Process::Uniform => f.write_str("uniform"),
+            Process::Burst(length) => write!(f, "burst:{length}"),
+            Process::OnOff { on, off } => write!(f, "onoff:{}s,{}s", seconds(on), seconds(off)),
         }
     }
 }
@@ -31,35 +55,40 @@ impl Process {
 #[derive(Debug, Clone)]
 pub struct Arrivals {
     process: Process,
-    /// The mean gap, in nanoseconds.
-    mean_gap: f64,
-    /// The first arrival of [`Process::Const`], so that two interleaved schedules make one even one.
+    profile: Profile,
+    cursor: Cursor,
+    /// Added to the count of every arrival whose place is not random, so that two interleaved schedules make one even
+    /// one.
     offset: f64,
     drawn: u64,
-    next: f64,
+    /// The next arrival: how many messages the mean has brought by then, and when that is.
+    count: f64,
+    next: Nanos,
     random: Xoshiro256PlusPlus,
 }
 
 impl Arrivals {
-    /// `rate` arrivals a second, above 0. `offset` moves equal gaps by that share of a gap and does nothing to
-    /// exponential ones.
-    pub fn new(process: Process, rate: f64, offset: f64, seed: u64) -> Self {
-        let mean_gap = 1e9 / rate;
+    /// The `share` of a profile that is this schedule's, above 0. `offset`, in shares, moves equal gaps against those of
+    /// other schedules and does nothing to random ones.
+    pub fn new(process: Process, profile: Profile, share: f64, offset: f64, seed: u64) -> Self {
+        let profile = profile.scaled(share);
         let mut arrivals = Arrivals {
             process,
-            mean_gap,
-            offset: offset * mean_gap,
+            cursor: Cursor::default(),
+            profile,
+            offset,
             drawn: 0,
-            next: 0.0,
+            count: 0.0,
+            next: 0,
             random: Xoshiro256PlusPlus::seed_from_u64(seed),
         };
         arrivals.draw();
         arrivals
     }
 
-    /// The next arrival, without taking it.
+    /// The next arrival, without taking it; `Nanos::MAX` after the last.
     pub fn peek(&self) -> Nanos {
-        self.next as Nanos
+        self.next
     }
 
     /// Takes the next arrival.
@@ -76,16 +105,46 @@ impl Arrivals {
     pub fn left_before(&self, end: Nanos) -> u64 {
         // One that falls on `end` does not count, not even when rounding has moved it a little before.
         const ROUNDING: f64 = 1e-6;
-        ((end as f64 - self.next) / self.mean_gap - ROUNDING).ceil().max(0.0) as u64
+        let whole = |count: f64| (count - ROUNDING).ceil().max(0.0) as u64;
+        let by_then = self.profile.messages_until(self.without_silence(end as f64));
+        let taken = self.drawn - 1;
+        match self.process {
+            Process::Const => whole(by_then - self.offset).saturating_sub(taken),
+            Process::Burst(length) => {
+                let bursts = whole(by_then / length as f64 - self.offset);
+                (bursts * length).saturating_sub(taken)
+            }
+            Process::Poisson | Process::Uniform | Process::OnOff { .. } => whole(by_then - self.count),
+        }
     }
 
     fn draw(&mut self) {
-        self.next = match self.process {
-            // From the count and not from the last arrival, so that rounding errors do not add up.
-            Process::Const => self.offset + self.drawn as f64 * self.mean_gap,
-            Process::Poisson => self.next - self.mean_gap * self.unit().ln(),
+        self.count = match self.process {
+            // From the number and not from the last arrival, so that rounding errors do not add up.
+            Process::Const => self.offset + self.drawn as f64,
+            Process::Burst(length) => (self.offset + (self.drawn / length) as f64) * length as f64,
+            Process::Poisson | Process::OnOff { .. } => self.count - self.unit().ln(),
+            Process::Uniform => self.count + 2.0 * self.unit(),
         };
         self.drawn += 1;
+        let time = self.profile.time_of(self.count, &mut self.cursor);
+        self.next = time.map_or(Nanos::MAX, |time| self.with_silence(time) as Nanos);
+    }
+
+    /// Presses what falls into each period of an on-off process into the on part of that period.
+    fn with_silence(&self, time: f64) -> f64 {
+        let Process::OnOff { on, off } = self.process else { return time };
+        let period = (on + off) as f64;
+        let within = time % period;
+        time - within + within * on as f64 / period
+    }
+
+    /// The inverse: what falls into the off part is the end of the period.
+    fn without_silence(&self, time: f64) -> f64 {
+        let Process::OnOff { on, off } = self.process else { return time };
+        let period = (on + off) as f64;
+        let within = time % period;
+        time - within + within.min(on as f64) * period / on as f64
     }
 
     /// A number in (0, 1]: never 0, whose logarithm is infinite.
@@ -96,63 +155,4 @@ impl Arrivals {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn first(count: usize, mut arrivals: Arrivals) -> Vec<Nanos> {
-        (0..count).map(|_| arrivals.take()).collect()
-    }
-
-    #[test]
-    fn equal_gaps_do_not_drift() {
-        let mut arrivals = Arrivals::new(Process::Const, 3.0, 0.0, 0);
-        assert_eq!(first(4, arrivals.clone()), [0, 333_333_333, 666_666_666, 1_000_000_000]);
-        for _ in 0..3_000_000 {
-            arrivals.take();
-        }
-        assert_eq!(arrivals.peek(), 1_000_000_000_000_000, "a million seconds later");
-    }
-
-    #[test]
-    fn two_interleaved_schedules_make_one_even_one() {
-        let mut both = first(5, Arrivals::new(Process::Const, 500.0, 0.0, 0));
-        both.extend(first(5, Arrivals::new(Process::Const, 500.0, 0.5, 0)));
-        both.sort_unstable();
-        assert_eq!(both, first(10, Arrivals::new(Process::Const, 1000.0, 0.0, 0)));
-    }
-
-    #[test]
-    fn what_was_left_undone_is_counted() {
-        let mut arrivals = Arrivals::new(Process::Const, 1000.0, 0.0, 0);
-        assert_eq!(arrivals.left_before(1_000_000_000), 1000);
-        for _ in 0..400 {
-            arrivals.take();
-        }
-        assert_eq!(arrivals.left_before(1_000_000_000), 600);
-        assert_eq!(arrivals.left_before(0), 0);
-    }
-
-    proptest! {
-        #[test]
-        fn a_seed_repeats_its_arrivals_and_another_does_not(seed: u64, rate in 1.0f64..1e6) {
-            let draw = |seed| first(50, Arrivals::new(Process::Poisson, rate, 0.0, seed));
-            prop_assert_eq!(draw(seed), draw(seed));
-            prop_assert_ne!(draw(seed), draw(seed.wrapping_add(1)));
-        }
-
-        #[test]
-        fn exponential_gaps_have_the_mean_and_the_deviation_of_their_law(seed: u64, rate in 100.0f64..1e6) {
-            const COUNT: usize = 20_000;
-            let times = first(COUNT, Arrivals::new(Process::Poisson, rate, 0.0, seed));
-            prop_assert!(times.is_sorted());
-            let gaps: Vec<f64> = times.windows(2).map(|pair| (pair[1] - pair[0]) as f64).collect();
-            let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
-            let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
-            // Six standard errors of the mean of 20,000 gaps are 4.2 %; of the deviation, 8.5 %.
-            let expected = 1e9 / rate;
-            prop_assert!((mean / expected - 1.0).abs() < 0.045, "mean {mean} against {expected}");
-            prop_assert!((variance.sqrt() / expected - 1.0).abs() < 0.09, "deviation {}", variance.sqrt());
-        }
-    }
-}
+mod tests;

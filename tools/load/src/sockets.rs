@@ -1,7 +1,9 @@
 //! The sockets behind the lanes: opening them, and moving bytes. Does I/O; knows nothing of latency.
 //!
-//! [`DatagramLane::flush`] and [`DatagramLane::receive`] are the only places that send and receive datagrams, one a
-//! system call.
+//! Datagrams leave in *trains*: what waits on a lane goes to the kernel in one piece, which cuts it into datagrams
+//! (`UDP_SEGMENT`), and what it has merged on the way back (`UDP_GRO`) is cut again by [`datagrams`]. Each datagram of a
+//! train is still a message of its own, with its own fate. [`DatagramLane::flush`] and [`DatagramLane::receive`] are the
+//! only places that send and receive datagrams.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -11,12 +13,21 @@ use hdrhistogram::Histogram;
 use mio::net::{TcpStream, UdpSocket};
 use mio::{Events, Interest, Poll, Token};
 use rustix::io::Errno;
+use shout::batch::{self, Batch, DatagramIo, Replies, Reply};
 
 use crate::clock::{Clock, SECOND};
 use crate::recorder;
 
 /// Asked for on each UDP socket, so that answers are not dropped on our side while we are busy sending.
 const UDP_RECEIVE_BUFFER: usize = 8 << 20;
+
+/// Bytes of the longest train: what the kernel takes in one piece is a datagram to it, headers included.
+const TRAIN_BYTES: usize = 65_000;
+
+const _: () = assert!(TRAIN_BYTES <= batch::DATAGRAM_MAX);
+
+/// Messages in the longest train, where nothing else is asked for: the most that every kernel with segmentation cuts.
+pub const LONGEST_TRAIN: usize = 64;
 
 /// Connections being opened at once: well below the listen backlog of any server (128 is the smallest common default).
 const OPENING_AT_ONCE: usize = 64;
@@ -54,8 +65,10 @@ pub enum AfterFlush {
 /// What became of an attempt to receive.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received {
-    /// This many bytes; there may be more.
+    /// This many bytes of a stream; there may be more.
     Bytes(usize),
+    /// At least one datagram; there may be more.
+    Datagrams,
     /// Nothing for now.
     Nothing,
     /// An earlier datagram was refused; there may be more.
@@ -69,18 +82,18 @@ pub enum Received {
 /// One connected UDP socket.
 #[derive(Debug)]
 pub struct DatagramLane {
-    socket: UdpSocket,
+    io: batch::Socket,
     /// Messages that wait to be sent, each of the same size, one behind the other.
     outbox: Vec<u8>,
     waiting: usize,
     message: usize,
+    longest_train: usize,
+    /// How a train is described to the kernel; kept for its memory.
+    train: Replies,
 }
 
 impl DatagramLane {
-    /// Messages that one system call sends, and thus the most that may share one time of issue.
-    pub const BATCH: usize = 1;
-
-    fn open(address: SocketAddr, message: usize) -> io::Result<Self> {
+    fn open(address: SocketAddr, message: usize, longest_train: usize) -> io::Result<Self> {
         let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         let socket = UdpSocket::bind(any.parse().expect("a literal address"))?;
         socket.connect(address)?;
@@ -88,7 +101,36 @@ impl DatagramLane {
         let _ = rustix::net::sockopt::set_socket_recv_buffer_size(&socket, UDP_RECEIVE_BUFFER);
         #[cfg(target_os = "linux")]
         let _ = rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, UDP_RECEIVE_BUFFER);
-        Ok(DatagramLane { socket, outbox: Vec::with_capacity(Self::BATCH * message), waiting: 0, message })
+        let io = Self::io(socket, longest_train)?;
+        let longest_train = longest_train.min(io.segments_max()).min(TRAIN_BYTES / message.max(1)).max(1);
+        let reply = Reply { peer: address, local: None, parts: 0..1, segment: message, length: 0 };
+        Ok(DatagramLane {
+            io,
+            outbox: Vec::with_capacity(longest_train * message),
+            waiting: 0,
+            message,
+            longest_train,
+            train: Replies { list: vec![reply], parts: vec![0..0; 1] },
+        })
+    }
+
+    #[cfg(target_os = "linux")]
+    fn io(socket: UdpSocket, longest_train: usize) -> io::Result<batch::Socket> {
+        if longest_train == 1 {
+            return batch::Socket::new(socket, batch::UdpIo::Portable);
+        }
+        // One message a call: a train is already one message, and single datagrams gain next to nothing from more.
+        Ok(batch::Socket::Linux(batch::Linux::with_room(socket, 1, 1)?))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn io(socket: UdpSocket, _longest_train: usize) -> io::Result<batch::Socket> {
+        batch::Socket::new(socket, batch::UdpIo::Portable)
+    }
+
+    /// Messages that one system call sends, and thus the most that may share one time of issue.
+    pub fn longest_train(&self) -> usize {
+        self.longest_train
     }
 
     /// Where to put messages; tell how many with [`added`](Self::added).
@@ -117,16 +159,22 @@ impl DatagramLane {
     pub fn flush(&mut self) -> Flush {
         let (mut issued, mut unsent, mut refused) = (0, 0, 0);
         let next = loop {
-            if issued == self.waiting {
+            let length = self.longest_train.min(self.waiting - issued);
+            if length == 0 {
                 break AfterFlush::Continue;
             }
-            match self.socket.send(&self.outbox[issued * self.message..][..self.message]) {
-                Ok(_) => issued += 1,
+            match self.send(issued, length) {
+                Ok(()) => issued += length,
                 // The queue of the network interface was full. Linux drops such a datagram without a word, so here as
                 // there it has been sent, and is lost.
-                Err(error) if error.raw_os_error() == Some(Errno::NOBUFS.raw_os_error()) => {
-                    issued += 1;
-                    unsent += 1;
+                Err(error) if is(&error, Errno::NOBUFS) => {
+                    issued += length;
+                    unsent += length as u64;
+                }
+                // The message is longer than the path lets through in one packet, or the interface cannot do the
+                // checksums: single datagrams still go, if need be in fragments.
+                Err(error) if length > 1 && SEGMENTATION_REFUSED.iter().any(|&errno| is(&error, errno)) => {
+                    self.longest_train = 1;
                 }
                 Err(error) => match error.kind() {
                     ErrorKind::Interrupted => {}
@@ -142,11 +190,23 @@ impl DatagramLane {
         Flush { issued, unsent, refused, next }
     }
 
-    /// Receives one datagram.
-    pub fn receive(&mut self, buffer: &mut [u8]) -> Received {
+    /// Sends `count` of the messages that wait, from the one with this index on, in one system call.
+    fn send(&mut self, first: usize, count: usize) -> io::Result<()> {
+        let bytes = first * self.message..(first + count) * self.message;
+        if count == 1 {
+            return self.io.socket_mut().send(&self.outbox[bytes]).map(drop);
+        }
+        self.train.list[0].length = bytes.len();
+        self.train.parts[0] = bytes;
+        self.io.send(&self.outbox, &self.train, 0).map(drop)
+    }
+
+    /// Receives one datagram, or several that the kernel merged, into a batch of one slot: see [`datagrams`].
+    pub fn receive(&mut self, batch: &mut Batch) -> Received {
         loop {
-            match self.socket.recv(buffer) {
-                Ok(length) => return Received::Bytes(length),
+            batch.clear();
+            match self.io.receive(batch, 1) {
+                Ok(()) => return Received::Datagrams,
                 Err(error) => match error.kind() {
                     ErrorKind::Interrupted => {}
                     ErrorKind::WouldBlock => return Received::Nothing,
@@ -156,6 +216,24 @@ impl DatagramLane {
             }
         }
     }
+}
+
+/// What the kernel says of a train where it would take its datagrams one by one.
+const SEGMENTATION_REFUSED: [Errno; 3] = [Errno::INVAL, Errno::IO, Errno::MSGSIZE];
+
+fn is(error: &io::Error, errno: Errno) -> bool {
+    error.raw_os_error() == Some(errno.raw_os_error())
+}
+
+/// The datagrams in a batch, each as its sender cut it.
+pub fn datagrams(batch: &Batch) -> impl Iterator<Item = &[u8]> {
+    batch.messages.iter().enumerate().flat_map(|(index, message)| {
+        let bytes = &batch.bytes()[batch.range_of(index)];
+        let size = if message.segment == 0 { bytes.len() } else { message.segment };
+        // An empty datagram is one as well, which `chunks` alone would not say.
+        let (first, rest) = bytes.split_at(size);
+        std::iter::once(first).chain(rest.chunks(size.max(1)))
+    })
 }
 
 /// One TCP connection.
@@ -223,19 +301,21 @@ impl StreamLane {
     }
 }
 
-/// Opens and registers UDP sockets; the first gets `first_token`.
+/// Opens and registers UDP sockets; the first gets `first_token`. They send at most `longest_train` messages a system
+/// call, and fewer where the kernel takes no more.
 pub fn open_datagrams(
     poll: &Poll,
     address: SocketAddr,
     count: usize,
     message: usize,
+    longest_train: usize,
     first_token: usize,
 ) -> io::Result<Vec<DatagramLane>> {
     (0..count)
         .map(|index| {
-            let mut lane = DatagramLane::open(address, message)?;
+            let mut lane = DatagramLane::open(address, message, longest_train)?;
             let token = Token(first_token + index);
-            poll.registry().register(&mut lane.socket, token, Interest::READABLE | Interest::WRITABLE)?;
+            poll.registry().register(lane.io.socket_mut(), token, Interest::READABLE | Interest::WRITABLE)?;
             Ok(lane)
         })
         .collect()

@@ -5,12 +5,15 @@ use std::net::{TcpListener, UdpSocket};
 use std::time::Duration;
 
 use shout::target::{Protocol, Target};
-use shout_load::engine::Demand;
+use shout_load::engine::{Demand, Stage};
 use shout_load::generator::{Generator, Wish};
 use shout_load::plan::Plan;
-use shout_load::schedule::Process;
+use shout_load::schedule::{Process, Profile};
 
 const MESSAGES: u64 = 3000;
+
+/// Messages in flight on each lane.
+const WINDOW: usize = 64;
 
 /// A server for one TCP connection and any number of datagrams on one port. Its threads end with the test's process.
 fn serve() -> std::net::SocketAddr {
@@ -46,14 +49,17 @@ fn allocations_of(demand: Demand) -> u64 {
         messages: Some(MESSAGES),
         warmup: Duration::ZERO,
         size: 64,
+        longest_train: 64,
         udp_timeout: Duration::from_secs(5),
         tcp_timeout: Duration::from_secs(5),
         seed: 1,
     };
     let mut generator = Generator::open(&plan, address).unwrap();
-    let mut run = || generator.run(&plan.measured_stage(), &mut |_, _| Wish::Continue).unwrap();
-    run();
-    let allocations = allocation_counter::measure(&mut run).count_total;
+    let mut run = |stage: &Stage| generator.run(stage, &mut |_, _| Wish::Continue).unwrap();
+    // The whole window at once, whatever the measurement comes to use of it on a busy machine.
+    run(&Stage { demand: Demand::Closed { window: WINDOW }, ..plan.measured_stage() });
+    let stage = plan.measured_stage();
+    let allocations = allocation_counter::measure(|| run(&stage)).count_total;
     let totals = generator.engine().totals();
     assert_eq!((totals.sent, totals.replied), (MESSAGES, MESSAGES));
     allocations
@@ -61,11 +67,11 @@ fn allocations_of(demand: Demand) -> u64 {
 
 #[test]
 fn a_closed_loop_allocates_nothing_after_its_warm_up() {
-    assert_eq!(allocations_of(Demand::Closed { window: 16 }), 0);
+    assert_eq!(allocations_of(Demand::Closed { window: WINDOW }), 0);
 }
 
 #[test]
-fn an_open_loop_with_a_window_allocates_nothing_after_its_warm_up() {
-    let demand = Demand::Open { rate: 20_000.0, process: Process::Poisson, window: Some(64) };
-    assert_eq!(allocations_of(demand), 0);
+fn an_open_loop_with_a_window_allocates_nothing_for_its_messages() {
+    let demand = Demand::Open { profile: Profile::constant(20_000.0), process: Process::Poisson, window: Some(WINDOW) };
+    assert_eq!(allocations_of(demand), 2, "each transport's copy of the profile, at the start");
 }

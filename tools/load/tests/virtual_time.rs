@@ -11,7 +11,7 @@ use shout_load::clock::{Nanos, SECOND};
 use shout_load::engine::{Demand, Engine, LaneGroup, Stage, Transport};
 use shout_load::payload::Payload;
 use shout_load::recorder::{Counts, Recorder};
-use shout_load::schedule::Process;
+use shout_load::schedule::{Process, Profile, Segment};
 
 const MILLISECOND: Nanos = 1_000_000;
 const MICROSECOND: Nanos = 1_000;
@@ -112,7 +112,7 @@ fn an_open_loop_shows_a_stall_as_its_users_see_it() {
     for (transport, process) in
         [(Transport::Udp, Process::Const), (Transport::Tcp, Process::Const), (Transport::Udp, Process::Poisson)]
     {
-        let open = stalled(transport, Demand::Open { rate: 1000.0, process, window: None });
+        let open = stalled(transport, Demand::Open { profile: Profile::constant(1000.0), process, window: None });
         assert!(milliseconds(&open.response, 50.0) < 0.05, "{process:?}");
         // A tenth of the arrivals meets the stall and waits for the rest of it: evenly spread from 0 to 100 ms.
         for (percentile, expected) in [(92.0, 20.0), (95.0, 50.0), (99.0, 90.0)] {
@@ -125,7 +125,10 @@ fn an_open_loop_shows_a_stall_as_its_users_see_it() {
 
 #[test]
 fn a_generator_that_waits_for_the_server_still_counts_the_waiting() {
-    let open = stalled(Transport::Udp, Demand::Open { rate: 1000.0, process: Process::Const, window: Some(1) });
+    let open = stalled(
+        Transport::Udp,
+        Demand::Open { profile: Profile::constant(1000.0), process: Process::Const, window: Some(1) },
+    );
     // Only one message at a time is sent into the stall, so the time from the actual send hides it ...
     assert!(milliseconds(&open.service, 99.0) < 0.011);
     // ... and the time from the intended one does not.
@@ -142,7 +145,7 @@ fn an_overloaded_open_loop_says_how_much_it_left_undone() {
         free_at = free_at.max(now) + MILLISECOND;
         vec![(free_at, message.to_ascii_uppercase())]
     };
-    let demand = Demand::Open { rate: 3000.0, process: Process::Const, window: Some(1) };
+    let demand = Demand::Open { profile: Profile::constant(3000.0), process: Process::Const, window: Some(1) };
     let stage = Stage { demand, duration: Some(2 * SECOND), messages: None, seed: 1 };
     simulate(&mut engine, Transport::Tcp, &stage, 0, &mut server);
     let counts = recorder(&engine).counts;
@@ -152,11 +155,39 @@ fn an_overloaded_open_loop_says_how_much_it_left_undone() {
 }
 
 #[test]
+fn a_plan_is_sent_on_the_same_lanes_in_its_own_time() {
+    let segment = |milliseconds, from, to| Segment { duration: milliseconds * MILLISECOND, from, to };
+    // 100, then a pause, then 100 to 300 a second for a second.
+    let profile =
+        Profile::new(vec![segment(1000, 100.0, 100.0), segment(500, 0.0, 0.0), segment(1000, 100.0, 300.0)]).unwrap();
+    for process in [Process::Const, Process::Burst(10)] {
+        let mut engine = engine(Transport::Udp, 3, 64);
+        let mut times = Vec::new();
+        let mut server = |now: Nanos, message: &[u8]| {
+            times.push(now / MILLISECOND);
+            vec![(now + MICROSECOND, message.to_ascii_uppercase())]
+        };
+        let demand = Demand::Open { profile: profile.clone(), process, window: None };
+        let stage = Stage { demand, duration: Some(profile.duration()), messages: None, seed: 1 };
+        simulate(&mut engine, Transport::Udp, &stage, 0, &mut server);
+        let counts = recorder(&engine).counts;
+        assert_eq!((counts.scheduled, counts.sent, counts.replied), (300, 300, 300), "{process}");
+        assert_eq!(recorder(&engine).lag.max(), 0, "{process}");
+        let within = |from, to| times.iter().filter(|&&time| (from..to).contains(&time)).count();
+        // Half of the last thousand milliseconds: 100 · ½ + 200 · ½² / 2.
+        assert_eq!((within(0, 1000), within(1000, 1500)), (100, 0), "{process}");
+        assert!(within(1500, 2000).abs_diff(75) <= 10, "{process}");
+    }
+}
+
+#[test]
 fn a_stage_ends_with_its_number_of_messages() {
     let mut engine = engine(Transport::Udp, 3, 64);
-    for demand in [Demand::Closed { window: 7 }, Demand::Open { rate: 5000.0, process: Process::Poisson, window: None }]
-    {
-        let stage = Stage { demand, duration: None, messages: Some(1001), seed: 1 };
+    for demand in [
+        Demand::Closed { window: 7 },
+        Demand::Open { profile: Profile::constant(5000.0), process: Process::Poisson, window: None },
+    ] {
+        let stage = Stage { demand: demand.clone(), duration: None, messages: Some(1001), seed: 1 };
         simulate(&mut engine, Transport::Udp, &stage, 5 * SECOND, &mut stalling_server());
         let counts = recorder(&engine).counts;
         assert_eq!((counts.scheduled, counts.sent, counts.replied), (1001, 1001, 1001), "{demand:?}");
@@ -201,7 +232,7 @@ fn a_second_answer_to_the_very_last_message_is_still_seen() {
 #[test]
 fn short_messages_wait_for_one_another_in_an_open_loop_too() {
     let mut engine = engine(Transport::Udp, 1, 8);
-    let demand = Demand::Open { rate: 1000.0, process: Process::Const, window: None };
+    let demand = Demand::Open { profile: Profile::constant(1000.0), process: Process::Const, window: None };
     let stage = Stage { demand, duration: None, messages: Some(50), seed: 1 };
     // Five are due while one is under way, and none could be told from the others.
     let mut server = |now: Nanos, message: &[u8]| vec![(now + 5 * MILLISECOND, message.to_ascii_uppercase())];
@@ -214,7 +245,7 @@ fn short_messages_wait_for_one_another_in_an_open_loop_too() {
 #[test]
 fn sockets_without_room_delay_messages_and_lose_none() {
     let mut engine = engine(Transport::Udp, 1, 64);
-    let demand = Demand::Open { rate: 1000.0, process: Process::Const, window: None };
+    let demand = Demand::Open { profile: Profile::constant(1000.0), process: Process::Const, window: None };
     engine.begin(&Stage { demand, duration: None, messages: Some(2), seed: 1 }, 0);
     let mut message = Vec::new();
     let lane = engine.next_sender(0).unwrap();

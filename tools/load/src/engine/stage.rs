@@ -1,7 +1,7 @@
 //! What the engine is told: its lanes, and one stretch of load after the other. Pure: no I/O.
 
 use crate::clock::Nanos;
-use crate::schedule::Process;
+use crate::schedule::{Process, Profile};
 
 /// What a lane is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl Transport {
 }
 
 /// What asks for messages.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Demand {
     /// Every answer makes room for the next message: as fast as the server answers.
     Closed {
@@ -37,9 +37,9 @@ pub enum Demand {
     },
     /// A schedule, whatever the server does.
     Open {
-        /// Messages a second over all lanes of all transports.
-        rate: f64,
-        /// How they are spread over time.
+        /// Messages a second over all lanes of all transports, from the start of the stage on.
+        profile: Profile,
+        /// How they are spread around that.
         process: Process,
         /// At most this many under way on each lane; the rest waits, and keeps its intended time.
         window: Option<usize>,
@@ -47,7 +47,7 @@ pub enum Demand {
 }
 
 /// One stretch of load on the engine's lanes.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Stage {
     /// What asks for messages.
     pub demand: Demand,

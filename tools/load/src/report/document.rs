@@ -93,12 +93,17 @@ pub struct Target {
 pub struct Config {
     /// `open` or `closed`.
     pub model: String,
-    /// Messages a second that were asked for; open loop only.
+    /// Messages a second that were asked for, on average; open loop only.
     pub rate: Option<f64>,
-    /// `poisson` or `const`; open loop only.
+    /// How that changed over time, if it did, as `--plan` takes it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub plan: Option<String>,
+    /// How they were spread around that, as `--arrivals` takes it; open loop only.
     pub arrivals: Option<String>,
     /// The most messages in flight on each socket, where there is a bound.
     pub pipeline: Option<u64>,
+    /// The most datagrams that one system call may send; they share one time of issue.
+    pub datagrams_per_send: usize,
     /// UDP sockets.
     pub udp_sockets: usize,
     /// TCP connections.
@@ -355,7 +360,9 @@ impl Document {
             config: Config {
                 model: "closed".into(),
                 rate: None,
+                plan: None,
                 arrivals: None,
+                datagrams_per_send: 1,
                 pipeline: Some(1),
                 udp_sockets: 1,
                 tcp_connections: 0,

@@ -36,6 +36,9 @@ fn header(text: &mut String, run: &Document) -> std::fmt::Result {
         (Some(rate), Some(arrivals)) => parts.push(format!("open loop · {arrivals} · {} msg/s", count(rate as u64))),
         _ => parts.push("closed loop".into()),
     }
+    if let Some(plan) = &config.plan {
+        parts.push(format!("plan {plan}"));
+    }
     if let Some(window) = config.pipeline {
         parts.push(format!("{} in flight each", count(window)));
     }

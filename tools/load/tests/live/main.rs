@@ -4,3 +4,4 @@ mod belief;
 mod faults;
 mod program;
 mod servers;
+mod trains;

@@ -193,3 +193,16 @@ fn a_closed_pipe_ends_it_quietly() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
 }
+
+#[test]
+fn a_plan_decides_how_much_is_sent_and_for_how_long() {
+    let server = RealServer::start();
+    let url = format!("echo://{}", server.address);
+    let plan = "200ms@500,200ms@0,200ms@500-1500";
+    let (document, code) = measure(&[&url, "--plan", plan, "--arrivals", "const", "-w", "50ms", "--timeout", "20s"]);
+    // What a busy machine did not get round to within the plan's time stays unsent, and is still scheduled.
+    assert_eq!((code, document.counts.scheduled), (0, 300));
+    assert_eq!(document.counts.replied, document.counts.sent);
+    assert_eq!(document.config.plan.as_deref(), Some("0.2s@500,0.2s@0,0.2s@500-1500"));
+    assert_eq!((document.config.duration_ns, document.config.arrivals.as_deref()), (Some(600_000_000), Some("const")));
+}
