@@ -107,9 +107,11 @@ impl Measured<'_> {
         let groups = self.engine.recorders().count().max(1) as f64;
         let mean_gap = 1e9 * groups / rate;
         let tolerance = OVERSHOOTS * floor.map_or(USUAL_OVERSHOOT, |floor| floor.timer.p50);
+        // Where the timer cannot tell a gap from none, every process looks like every other.
+        let is_resolved = (tolerance as f64) < mean_gap;
         let distances = self.engine.recorders().filter_map(|(_, recorder)| {
             let gaps = recorder.evidence.gaps();
-            (!gaps.is_empty()).then(|| (distance(gaps, process, mean_gap, tolerance), gaps.len()))
+            (is_resolved && !gaps.is_empty()).then(|| (distance(gaps, process, mean_gap, tolerance), gaps.len()))
         });
         Some(Offered {
             scheduled: self.counts.scheduled,
