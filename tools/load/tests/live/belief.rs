@@ -144,6 +144,19 @@ fn lost_messages_are_counted_in_bursts_and_in_percentiles() {
 }
 
 #[test]
+fn littles_law_holds_for_answers_losses_and_wrong_bytes_alike() {
+    let server = DatagramServer::start(|number, request, peer| match number % 100 {
+        10 => vec![],
+        20 | 40 | 60 => vec![(peer, request.to_vec())],
+        _ => vec![(peer, request.to_ascii_uppercase())],
+    });
+    let (run, code) = measure(&[&server.url(), "-n", "1000", "-p", "20", "-w", "0", "--timeout", "1s"]);
+    assert_eq!((run.counts.lost, run.counts.wrong, code), (10, 30, 5), "{:?}", run.counts);
+    let little = run.validity.checks.iter().find(|check| check.id == "little").unwrap();
+    assert!(little.ok, "{little:?}");
+}
+
+#[test]
 fn gates_decide_the_exit_code() {
     let server = echo();
     let target = server.url();
