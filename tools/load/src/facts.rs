@@ -107,10 +107,12 @@ impl Measured<'_> {
         let groups = self.engine.recorders().count().max(1) as f64;
         let mean_gap = 1e9 * groups / profile.mean_rate();
         let tolerance = OVERSHOOTS * floor.map_or(USUAL_OVERSHOOT, |floor| floor.timer.p50);
+        // Where the timer cannot tell a gap from none, every process looks like every other.
+        let is_resolved = (tolerance as f64) < mean_gap;
         let distances = self.engine.recorders().filter_map(|(_, recorder)| {
             let gaps = recorder.evidence.gaps();
             // Under a rate that changes there is no one law that the gaps should follow.
-            let is_comparable = profile.is_constant() && !gaps.is_empty();
+            let is_comparable = is_resolved && profile.is_constant() && !gaps.is_empty();
             is_comparable.then(|| distance(gaps, *process, mean_gap, tolerance)).flatten().map(|far| (far, gaps.len()))
         });
         Some(Offered {

@@ -24,7 +24,7 @@ fn gated_code(run: &Document, is_passed: bool) -> i32 {
 fn a_run_judges_itself_and_its_floor() {
     let server = RealServer::start();
     for (scheme, load, checks) in [
-        ("udp", &["-R", "2k", "-n", "4000"][..], &["rate_reached", "arrivals", "lag", "little", "effective_size"][..]),
+        ("udp", &["-R", "500", "-n", "1000"][..], &["rate_reached", "arrivals", "lag", "little", "effective_size"][..]),
         ("tcp", &["-n", "4000", "-c", "2"], &["lag", "little", "p99_interval"]),
     ] {
         let target = format!("{scheme}://{}", server.address);
@@ -141,6 +141,19 @@ fn lost_messages_are_counted_in_bursts_and_in_percentiles() {
         assert_eq!(passed, [false, true, false], "6 % were lost: the 99th percentile is among them");
     }
     assert_eq!(code, gated_code(&run, false));
+}
+
+#[test]
+fn littles_law_holds_for_answers_losses_and_wrong_bytes_alike() {
+    let server = DatagramServer::start(|number, request, peer| match number % 100 {
+        10 => vec![],
+        20 | 40 | 60 => vec![(peer, request.to_vec())],
+        _ => vec![(peer, request.to_ascii_uppercase())],
+    });
+    let (run, code) = measure(&[&server.url(), "-n", "1000", "-p", "20", "-w", "0", "--timeout", "1s"]);
+    assert_eq!((run.counts.lost, run.counts.wrong, code), (10, 30, 5), "{:?}", run.counts);
+    let little = run.validity.checks.iter().find(|check| check.id == "little").unwrap();
+    assert!(little.ok, "{little:?}");
 }
 
 #[test]
