@@ -9,9 +9,12 @@ use shout::target::{Protocol, Target};
 use shout::units;
 
 use crate::engine::Demand;
+use crate::gates::{self, Objective};
+use crate::lab;
 use crate::plan::{LONGEST_DATAGRAM, LONGEST_MESSAGE, MOST_LANES, Plan, nanos};
 use crate::schedule::{Process, Profile, Segment};
 use crate::sockets::LONGEST_TRAIN;
+use crate::verify;
 
 /// The fastest schedule: ten times what a processor can send, and slow enough for its times to be told apart.
 const HIGHEST_RATE: f64 = 100e6;
@@ -39,13 +42,18 @@ pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    run: Options,
+    run: Box<Options>,
 }
 
+/// What the program is to do.
 #[derive(Debug, Subcommand)]
-enum Command {
+pub enum Command {
     /// One run. This is also what happens without a command.
-    Run(Options),
+    Run(Box<Options>),
+    /// Check that a server keeps the contract: every byte value, size, cut and ending that tends to go wrong.
+    Verify(verify::Options),
+    /// An echo server that misbehaves as told, with an answer key at its end.
+    Lab(Box<lab::Options>),
 }
 
 /// The options of a run.
@@ -118,6 +126,24 @@ pub struct Options {
     #[arg(short, long, value_parser = output, value_name = "FILE")]
     pub output: Vec<Output>,
 
+    /// A condition that the run must meet, such as "p99<2ms", "loss<0.1%", "rate>49k", "errors=0" or "lag<100us"; may be
+    /// repeated. Percentiles and max count a lost message as infinitely slow. Exit code 3 if it is not met, 4 if the
+    /// measurement is invalid
+    #[arg(long, value_name = "CONDITION")]
+    pub slo: Vec<Objective>,
+
+    /// An earlier result (.json): the run must not be worse in p50, p99 and rate
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
+
+    /// By how much it may be worse than the baseline
+    #[arg(long, value_name = "SHARE", value_parser = gates::share, default_value = "5%", requires = "baseline")]
+    pub max_regress: f64,
+
+    /// Exit code 4 unless the measurement is valid beyond doubt
+    #[arg(long)]
+    pub strict: bool,
+
     /// No progress line
     #[arg(short, long)]
     pub quiet: bool,
@@ -142,12 +168,9 @@ pub enum Format {
 }
 
 impl Cli {
-    /// What is to be run.
-    pub fn options(self) -> Options {
-        match self.command {
-            Some(Command::Run(options)) => options,
-            None => self.run,
-        }
+    /// What is to be done.
+    pub fn command(self) -> Command {
+        self.command.unwrap_or(Command::Run(self.run))
     }
 }
 
@@ -205,8 +228,13 @@ impl Options {
 }
 
 /// Reads the command line. `Err` carries the exit code of a program that is done.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Options, std::process::ExitCode> {
-    shout::arguments::parse::<Cli>(arguments).map(Cli::options)
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, std::process::ExitCode> {
+    shout::arguments::parse::<Cli>(arguments).map(Cli::command)
+}
+
+/// Reads a command line that this program made up itself.
+pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
+    Cli::try_parse_from(arguments).map(Cli::command)
 }
 
 /// Reads a rate such as `500`, `50k`, `50k/s` or `200/ms`, in messages a second.
@@ -293,7 +321,7 @@ fn positive_count(text: &str) -> Result<u64, String> {
     }
 }
 
-fn positive_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
     match units::duration(text)? {
         Duration::ZERO => Err("longer than nothing".into()),
         duration => Ok(duration),
@@ -305,7 +333,7 @@ fn size(text: &str) -> Result<usize, String> {
     if size <= LONGEST_MESSAGE { Ok(size) } else { Err(format!("at most {LONGEST_MESSAGE} bytes")) }
 }
 
-fn seed(text: &str) -> Result<u64, String> {
+pub(crate) fn seed(text: &str) -> Result<u64, String> {
     u64::from_str_radix(text, 16).map_err(|_| "a seed is 1 to 16 hexadecimal digits".into())
 }
 
@@ -324,7 +352,10 @@ mod tests {
     use super::*;
 
     fn options(line: &str) -> Options {
-        Cli::try_parse_from(line.split_whitespace()).unwrap().options()
+        match read(line.split_whitespace().map(OsString::from)).unwrap() {
+            Command::Run(options) => *options,
+            other => panic!("{other:?}"),
+        }
     }
 
     fn plan(line: &str) -> Plan {

@@ -43,6 +43,8 @@ const MOST_REFUSALS: u64 = 10;
 pub struct Flush {
     /// Messages that have begun to leave and had not before.
     pub issued: usize,
+    /// Messages among them that the network interface had no room for.
+    pub unsent: u64,
     /// Times that an earlier datagram turned out to have been refused.
     pub refused: u64,
     /// What to do next.
@@ -155,7 +157,7 @@ impl DatagramLane {
 
     /// Sends what waits.
     pub fn flush(&mut self) -> Flush {
-        let (mut issued, mut refused) = (0, 0);
+        let (mut issued, mut unsent, mut refused) = (0, 0, 0);
         let next = loop {
             let length = self.longest_train.min(self.waiting - issued);
             if length == 0 {
@@ -165,7 +167,10 @@ impl DatagramLane {
                 Ok(()) => issued += length,
                 // The queue of the network interface was full. Linux drops such a datagram without a word, so here as
                 // there it has been sent, and is lost.
-                Err(error) if is(&error, Errno::NOBUFS) => issued += length,
+                Err(error) if is(&error, Errno::NOBUFS) => {
+                    issued += length;
+                    unsent += length as u64;
+                }
                 // The message is longer than the path lets through in one packet, or the interface cannot do the
                 // checksums: single datagrams still go, if need be in fragments.
                 Err(error) if length > 1 && SEGMENTATION_REFUSED.iter().any(|&errno| is(&error, errno)) => {
@@ -182,7 +187,7 @@ impl DatagramLane {
         };
         self.waiting -= issued;
         self.outbox.drain(..issued * self.message);
-        Flush { issued, refused, next }
+        Flush { issued, unsent, refused, next }
     }
 
     /// Sends `count` of the messages that wait, from the one with this index on, in one system call.
@@ -277,7 +282,7 @@ impl StreamLane {
             self.outbox.clear();
             self.written = 0;
         }
-        Flush { issued, refused: 0, next }
+        Flush { issued, unsent: 0, refused: 0, next }
     }
 
     /// Reads what has come.
