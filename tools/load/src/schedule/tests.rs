@@ -90,6 +90,16 @@ fn a_burst_is_at_once_and_its_gap_makes_up_for_it() {
 }
 
 #[test]
+fn nothing_is_left_undone_in_a_silence() {
+    let arrivals = schedule(Process::OnOff { on: 10_000_000, off: 90_000_000 }, 10_000.0, 0);
+    // An expectation from the first arrival on, which is a few messages' worth of time after the start.
+    for (end, expected) in [(5_000_000, 500), (10_000_000, 1000), (50_000_000, 1000), (105_000_000, 1500)] {
+        let left = arrivals.left_before(end);
+        assert!((expected - 20..=expected).contains(&left), "{left} and not {expected} before {end}");
+    }
+}
+
+#[test]
 fn an_even_ramp_is_known_by_heart() {
     // From nothing to 200 a second in one second: n(t) = 100 t², so the n-th is due at √(n/100).
     let times = all(Arrivals::new(Process::Const, plan(&[(1.0, 0.0, 200.0)]), 1.0, 0.0, 0));
