@@ -1,5 +1,7 @@
 //! The program and its parts against real sockets on the loopback interface.
 
 mod faults;
+mod lab;
 mod program;
 mod servers;
+mod verify;
