@@ -103,6 +103,10 @@ impl Connection {
     /// Asks no more of the peer: once the `unread` bytes that have already arrived are answered, the connection is
     /// finished.
     pub fn retire(&mut self, unread: u64) {
+        if self.retiring {
+            // What was carried may have been sent already, and nothing that belongs behind it may follow.
+            return;
+        }
         self.retiring = true;
         self.retiring_bytes = u32::try_from(unread).unwrap_or(u32::MAX);
         self.readable |= unread > 0;
@@ -160,7 +164,10 @@ impl Connection {
                 return Next::Finished;
             }
             if self.is_answering_the_last() && (self.retiring_bytes == 0 || !self.readable) {
-                return Next::Finished;
+                // The rest of a carried character is not waited for. If it comes while the carry stands in the tail,
+                // it comes too late to be read: it would be raised as if nothing had gone before.
+                self.retiring_bytes = 0;
+                return self.send_carry(io, counters).unwrap_or(Next::Finished);
             }
             if !self.readable {
                 return Next::Wait;
@@ -218,7 +225,10 @@ impl Connection {
             offered = offered.min(self.retiring_bytes as usize);
         }
         let length = match io.read(&mut chunk[CARRY_MAX..][..offered]) {
-            Ok(0) => return self.end(io, counters).map_or(Ok(0), Err),
+            Ok(0) => {
+                self.ended = true;
+                return self.send_carry(io, counters).map_or(Ok(0), Err);
+            }
             Ok(length) => length,
             Err(error) => match error.kind() {
                 ErrorKind::WouldBlock => {
@@ -256,11 +266,12 @@ impl Connection {
         self.answer(io, answer, counters).map_or(Ok(length), Err)
     }
 
-    /// The peer's end of file: what is carried will not become a character, so it goes out as it is.
-    fn end<S: Write>(&mut self, io: &mut S, counters: &mut Counters) -> Option<Next> {
-        self.ended = true;
+    /// No more is read: what is carried will not become a character, so it goes out as it is.
+    fn send_carry<S: Write>(&mut self, io: &mut S, counters: &mut Counters) -> Option<Next> {
         let carry = std::mem::take(&mut self.carry);
-        if self.lingering { None } else { self.answer(io, carry.as_bytes(), counters) }
+        // Bytes that were read some time ago are owed from now on, even if the socket takes none of them.
+        self.progress |= !carry.is_empty();
+        self.answer(io, carry.as_bytes(), counters)
     }
 
     /// Writes an answer; what the socket does not take becomes the tail.

@@ -113,7 +113,7 @@ fn named(error: &io::Error, protocol: &str, address: SocketAddr) -> io::Error {
 fn socket(config: &Config, address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
     if let IpAddr::V6(ip) = address.ip() {
-        socket.set_only_v6(!ip.is_unspecified())?;
+        socket.set_only_v6(!ip.is_unspecified() && ip.to_ipv4_mapped().is_none())?;
     }
     // Only where loops share the port on purpose: otherwise a second server would start without a word and take a
     // half of the first one's peers.

@@ -264,3 +264,19 @@ fn the_counters_are_printed_when_asked_for_and_at_the_end() {
     let ended = program.terminate();
     assert_eq!((ended.code, ended.counter("tcp_received_bytes"), ended.counter("tcp_finished")), (Some(0), 23, 1));
 }
+
+/// A character that the end of the server cuts off will never be whole; what there is of it is owed all the same.
+#[test]
+fn a_cut_character_goes_out_as_it_is() {
+    let server = Program::start(&["--case", "unicode"]);
+    let mut client = tcp_client(server.address);
+    client.write_all(b"a\xe2\x82").unwrap();
+    // The answer to what precedes it shows that it has been read.
+    let mut answer = [0; 1];
+    client.read_exact(&mut answer).unwrap();
+    server.signal(Signal::TERM);
+    let mut rest = Vec::new();
+    client.read_to_end(&mut rest).unwrap();
+    assert_eq!((answer, rest.as_slice()), (*b"A", &b"\xe2\x82"[..]));
+    assert_eq!(server.wait().code, Some(0));
+}

@@ -174,7 +174,7 @@ fn a_queue_that_is_left_to_the_next_is_not_received_from_and_what_is_owed_still_
     datagrams.leave_queue();
     assert!(!datagrams.is_dry(), "two are owed their answers");
     datagrams.note(true, true);
-    datagrams.turn(&mut script, &mut counters);
+    datagrams.turn(&mut script, Instant::now(), &mut counters);
     assert_eq!(sent(&script), [(1, 0, "A"), (2, 0, "B"), (3, 0, "C")]);
     assert_eq!(script.incoming.len(), 1);
     assert!(datagrams.is_dry());

@@ -20,7 +20,7 @@ use crate::ending;
 use crate::measurement::{Attempt, Faults, Figures, Length, Load, Place, Stop, column, turns};
 use crate::plot::{self, Line, Plot};
 use crate::statistics::Spread;
-use crate::table::{Style, Table, cell, extremes, figure, grouped};
+use crate::table::{Style, Table, cell, extremes, figure, grouped, ratio};
 
 const NAME: &str = "curves";
 
@@ -86,7 +86,7 @@ const CURVES: [Curve; 5] = [
         setting: "64 B messages on 64 TCP connections, 1 in flight each, while others are open and silent",
         quantity: "idle TCP connections",
         unit: Unit::Count,
-        points: &[0, 10, 100, 1_000, 4_000, 10_000, 19_000],
+        points: &[0, 10, 100, 1_000, 6_000, 19_000],
         load: |idle| Load { idle, ..Load::tcp(64, 1, 64) },
     },
     Curve {
@@ -226,7 +226,7 @@ impl Survey {
             let points = self.possible(curve);
             let results = self.measure(curve, points, &mut faults)?;
             let path = self.directory.join(format!("{}.svg", curve.name));
-            let drawing = draw(curve, points, &self.contestants, &results, self.rounds).svg();
+            let drawing = draw(curve, points, &self.contestants, &results, (self.length, self.rounds)).svg();
             fs::write(&path, drawing)
                 .map_err(|error| Stop::Failure(format!("cannot write {}: {error}", path.display())))?;
             let report = self.report(curve, points, &results);
@@ -275,7 +275,12 @@ impl Survey {
                 let rate = Spread::of(rounds.iter().flatten().map(|figures| figures.rate));
                 let lost = rounds.iter().flatten().map(|figures| figures.lost).sum();
                 let rate = cell(rate, |rate| grouped(rate.median.round() as u64));
-                row.extend([cell(cpu, |cpu| figure(cpu.median)), cell(cpu, extremes), rate, grouped(lost)]);
+                row.extend([
+                    cell(cpu, |cpu| figure(cpu.median)),
+                    cell(cpu, |cpu| extremes(cpu, figure)),
+                    rate,
+                    grouped(lost),
+                ]);
             }
             table.push(row);
         }
@@ -289,7 +294,7 @@ impl Survey {
             let _ = write!(text, "growth from {} to {}: ", unit.show(*first), unit.show(*last));
             let growths = self.contestants.iter().enumerate().map(|(index, contestant)| {
                 let growth = growth(&results[0][index], &results[points.len() - 1][index]);
-                let factor = |growth: Spread| format!("× {} ({})", figure(growth.median), extremes(growth));
+                let factor = |growth: Spread| format!("× {} ({})", ratio(growth.median), extremes(growth, ratio));
                 format!("{} {}", contestant.name, cell(growth, factor))
             });
             let _ = writeln!(text, "{}", growths.collect::<Vec<_>>().join(", "));
@@ -319,7 +324,13 @@ fn growth(first: &[Option<Figures>], last: &[Option<Figures>]) -> Option<Spread>
     Spread::of_ratios(&cpu(last), &cpu(first))
 }
 
-fn draw(curve: &Curve, points: &[usize], contestants: &[Contestant], results: &Results, rounds: usize) -> Plot {
+fn draw(
+    curve: &Curve,
+    points: &[usize],
+    contestants: &[Contestant],
+    results: &Results,
+    (length, rounds): (Length, usize),
+) -> Plot {
     let line = |(index, contestant): (usize, &Contestant)| {
         let measured = points.iter().zip(results);
         let at = |(&point, results): (&usize, &Vec<Vec<_>>)| Some((point as f64, cost(&results[index])?));
@@ -328,7 +339,10 @@ fn draw(curve: &Curve, points: &[usize], contestants: &[Contestant], results: &R
     let Curve { title, setting, quantity, unit, .. } = curve;
     Plot {
         title: format!("{title}: what a reply costs the server"),
-        subtitle: format!("{setting}; median of {rounds} rounds, bars from smallest to largest"),
+        subtitle: [
+            setting.to_string(),
+            format!("{}: medians, and bars from smallest to largest", length.describe(rounds)),
+        ],
         across: format!(
             "{quantity}, logarithmic{}",
             if points.first() == Some(&0) { " from the second tick on" } else { "" }
@@ -360,6 +374,7 @@ mod tests {
     fn points_ascend_and_every_load_suits_its_transport() {
         for curve in CURVES {
             assert!(curve.points.is_sorted_by(|one, next| one < next), "{}", curve.name);
+            assert!(curve.setting.chars().count() <= plot::SUBTITLE, "{}", curve.name);
             for &point in curve.points {
                 let Load { protocol, connections, depth, size, idle } = (curve.load)(point);
                 assert!(connections > 0 && depth > 0, "{} at {point}", curve.name);
@@ -393,8 +408,9 @@ mod tests {
     fn a_point_that_was_not_measured_is_not_drawn() {
         let contestants = [crate::contestant::tests::named("a"), crate::contestant::tests::named("b")];
         let results = vec![vec![rounds([Some(1.0)]), rounds([None])], vec![rounds([Some(2.0)]), rounds([Some(3.0)])]];
-        let plot = draw(&CURVES[0], &[0, 10], &contestants, &results, 1);
+        let plot = draw(&CURVES[0], &[0, 10], &contestants, &results, (Length::of(DEFAULT_SECONDS), 1_000));
         assert_eq!(plot.lines.iter().map(|line| line.points.len()).collect::<Vec<_>>(), [2, 1]);
+        assert!(plot.subtitle.iter().all(|line| line.chars().count() <= plot::SUBTITLE), "{:?}", plot.subtitle);
         assert_eq!(plot.ticks, [(0.0, "0".into()), (10.0, "10".into())]);
     }
 

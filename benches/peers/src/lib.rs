@@ -27,6 +27,7 @@
 pub mod contestant;
 pub mod curves;
 pub mod ending;
+pub mod idle;
 pub mod measurement;
 pub mod plot;
 pub mod race;

@@ -3,14 +3,15 @@
 //! The load is `shout-load`'s: its engine verifies every reply. What warms up is answered and forgotten before the
 //! measurement begins. Server and generator each have a processor of their own where there are two.
 
-use std::io::{self, IsTerminal, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 use shout::target::{Protocol, Target};
+use shout_load::cli::Command;
 use shout_load::generator::Wish;
 use shout_load::host::{self, Cpu};
 use shout_load::plan::Plan;
@@ -19,6 +20,7 @@ use shout_load::run::{self, Context};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::contestant::Contestant;
+use crate::idle::Idle;
 use crate::running::Running;
 
 /// A datagram unanswered for this long is lost: hundreds of times what an answer on loopback takes. It is short because
@@ -81,7 +83,8 @@ impl Load {
         line.extend(self.flags());
         line.extend(["--duration".into(), nanoseconds(length.measured), "--warmup".into(), nanoseconds(length.warmup)]);
         line.extend(["--timeout".into(), nanoseconds(timeout), "--seed".into(), format!("{seed:x}")]);
-        let options = shout_load::cli::parse(line.into_iter().map(Into::into)).expect("flags that the tool documents");
+        let command = shout_load::cli::read(line.into_iter().map(Into::into)).expect("flags that the tool documents");
+        let Command::Run(options) = command else { unreachable!("a line that names no command asks for a run") };
         options.plan(target, false, seed).expect("sizes that suit the transport")
     }
 }
@@ -227,6 +230,7 @@ impl From<io::Error> for Stop {
 /// The place where all measurements are made: this machine, with its processors and limits, until a signal comes.
 #[derive(Debug)]
 pub struct Place {
+    processors: usize,
     /// The server's processor and ours.
     apart: Option<(Cpu, Cpu)>,
     /// 0 until a signal came.
@@ -247,7 +251,7 @@ impl Place {
             [first, .., last] => Some((first, last)).filter(|_| host::pin(None, last)),
             [] | [_] => None,
         };
-        Ok(Place { apart, signal })
+        Ok(Place { processors: processors.len(), apart, signal })
     }
 
     /// The most files that a process here may have open.
@@ -290,8 +294,8 @@ impl Place {
         let context = Context {
             command: std::env::args().collect(),
             server: Some(server.pid()),
+            processors: self.processors,
             pinned_to: self.apart.map(|(_, client)| client),
-            processors: shout_load::host::processors().len(),
         };
         let plan = load.plan(server.address(), length, seed);
         let mut watch = |_: &run::Progress| if self.signal().is_some() { Wish::Abort } else { Wish::Continue };
@@ -323,37 +327,6 @@ fn show_progress(line: &str) {
     }
 }
 
-/// Connections that the server has accepted and answered, and that stay silent from then on.
-#[derive(Debug)]
-struct Idle {
-    streams: Vec<TcpStream>,
-}
-
-impl Idle {
-    /// Opens `count` connections, one after the other, unless a signal comes.
-    fn open(address: SocketAddr, count: usize, signal: &AtomicUsize) -> io::Result<Idle> {
-        let mut idle = Idle { streams: Vec::with_capacity(count) };
-        while idle.streams.len() < count && signal.load(Ordering::Relaxed) == 0 {
-            let mut stream = TcpStream::connect(address)?;
-            stream.set_read_timeout(Some(TCP_TIMEOUT))?;
-            // Until it has answered, the connection may still wait to be accepted, where it costs the server nothing.
-            stream.write_all(b"i")?;
-            stream.read_exact(&mut [0])?;
-            idle.streams.push(stream);
-        }
-        Ok(idle)
-    }
-}
-
-impl Drop for Idle {
-    fn drop(&mut self) {
-        for stream in &self.streams {
-            // A reset leaves nothing behind; thousands of ports in TIME-WAIT would be missing in the next measurement.
-            let _ = rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -375,31 +348,5 @@ mod tests {
     fn everyone_starts_once_before_anyone_starts_twice() {
         let order = |round| turns(3, round).collect::<Vec<_>>();
         assert_eq!([order(0), order(1), order(2), order(3)], [[0, 1, 2], [1, 2, 0], [2, 0, 1], [0, 1, 2]]);
-    }
-
-    #[test]
-    fn idle_connections_have_been_answered_and_end_with_a_reset() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let server = std::thread::spawn(move || {
-            let accept = || {
-                let (mut stream, _) = listener.accept().unwrap();
-                stream.read_exact(&mut [0]).unwrap();
-                stream.write_all(b"I").unwrap();
-                stream
-            };
-            let mut streams = [accept(), accept()];
-            streams.each_mut().map(|stream| stream.read(&mut [0]).unwrap_err().kind())
-        });
-        let idle = Idle::open(address, 2, &AtomicUsize::new(0)).unwrap();
-        assert_eq!(idle.streams.len(), 2);
-        drop(idle);
-        assert_eq!(server.join().unwrap(), [io::ErrorKind::ConnectionReset; 2]);
-    }
-
-    #[test]
-    fn a_signal_ends_the_opening_of_idle_connections() {
-        let nobody = "127.0.0.1:1".parse().unwrap();
-        assert!(Idle::open(nobody, 5, &AtomicUsize::new(15)).unwrap().streams.is_empty());
     }
 }

@@ -6,15 +6,15 @@
 use std::fmt::Write;
 
 use crate::statistics::Spread;
-use crate::table::figure;
+use crate::table::grouped;
 
 /// Everything there is to draw.
 #[derive(Debug, Clone)]
 pub struct Plot {
     /// What is shown.
     pub title: String,
-    /// Under which circumstances.
-    pub subtitle: String,
+    /// Under which circumstances, in two lines of at most [`SUBTITLE`] characters.
+    pub subtitle: [String; 2],
     /// The quantity along the horizontal axis, with its unit.
     pub across: String,
     /// The quantity along the vertical axis, with its unit.
@@ -43,11 +43,11 @@ pub const COLOURS: usize = PALETTE.len();
 
 // The drawing and the frame of the curves in it, in pixels at a scale of 1.
 const WIDTH: f64 = 760.0;
-const HEIGHT: f64 = 440.0;
+const HEIGHT: f64 = 456.0;
 const LEFT: f64 = 76.0;
 const RIGHT: f64 = 636.0;
-const TOP: f64 = 76.0;
-const BOTTOM: f64 = 372.0;
+const TOP: f64 = 92.0;
+const BOTTOM: f64 = 386.0;
 
 /// Beyond this ratio of the largest to the smallest value, a linear axis would press most of them flat.
 const LARGEST_LINEAR_RATIO: f64 = 10.0;
@@ -55,7 +55,10 @@ const LARGEST_LINEAR_RATIO: f64 = 10.0;
 /// How much further left 0 is than the smallest other value, in decades.
 const ZERO_STEP: f64 = 0.6;
 
-/// Names at the ends of lines keep this distance, and so do ticks from each other, in pixels.
+/// How many characters a line of the subtitle may have to fit into the drawing.
+pub const SUBTITLE: usize = 96;
+
+/// Names at the ends of lines keep this distance, in pixels.
 const LABEL_HEIGHT: f64 = 16.0;
 
 /// The width of a character of the labels, rounded up.
@@ -86,7 +89,7 @@ impl Plot {
     }
 
     fn head(&self, svg: &mut String) {
-        let (title, subtitle) = (escaped(&self.title), escaped(&self.subtitle));
+        let (title, subtitle) = (escaped(&self.title), escaped(&self.subtitle.join("; ")));
         let _ = write!(
             svg,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" \
@@ -95,25 +98,27 @@ impl Plot {
              <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#ffffff\"/>\n"
         );
         text(svg, (24.0, 30.0), "font-size=\"17\" font-weight=\"600\" fill=\"#111827\"", &self.title);
-        text(svg, (24.0, 51.0), "", &self.subtitle);
+        for (line, y) in self.subtitle.iter().zip([51.0, 68.0]) {
+            text(svg, (24.0, y), "", line);
+        }
     }
 
     /// Grid, axes, ticks and their labels.
     fn frame(&self, svg: &mut String, across: &Across, up: &Up) {
-        for value in up.ticks() {
+        for &value in &up.ticks {
             let y = up.y(value);
             stroke(svg, (LEFT, y), (RIGHT, y), "#e5e7eb", 1.0);
             text(svg, (LEFT - 10.0, y + 4.0), "text-anchor=\"end\"", &tick_label(value));
         }
-        let mut free_from = 0.0;
-        for (value, label) in &self.ticks {
+        let mut free_until = WIDTH;
+        for (value, label) in self.ticks.iter().rev() {
             let x = across.x(*value);
             stroke(svg, (x, BOTTOM), (x, BOTTOM + 5.0), "#6b7280", 1.0);
             let half = label.chars().count() as f64 * CHARACTER / 2.0;
-            // A label that would run into the one before is left out; its tick stays.
-            if x - half >= free_from {
+            // A label that would run into its neighbour is left out, though never that of the end; its tick stays.
+            if x + half <= free_until {
                 text(svg, (x, BOTTOM + 21.0), "text-anchor=\"middle\"", label);
-                free_from = x + half;
+                free_until = x - half;
             }
         }
         stroke(svg, (LEFT, BOTTOM), (RIGHT, BOTTOM), "#6b7280", 1.0);
@@ -152,51 +157,57 @@ impl Across {
     }
 }
 
-/// From a value to a place on the vertical axis, whose ends are round numbers.
+/// From a value to a place on the vertical axis, which reaches from its first to its last tick.
 struct Up {
-    low: f64,
-    high: f64,
-    /// The distance of ticks; `None` on a logarithmic axis, which has them at powers of ten.
-    step: Option<f64>,
+    /// Round numbers, in ascending order, at least two.
+    ticks: Vec<f64>,
+    is_logarithmic: bool,
 }
 
 impl Up {
     fn of(values: impl IntoIterator<Item = f64>) -> Up {
-        // A value of 0 has no place on a logarithmic axis; such a curve is drawn on a linear one.
         let Some(Spread { min, max, .. }) = Spread::of(values).filter(|all| all.max > 0.0) else {
-            return Up { low: 0.0, high: 1.0, step: Some(0.5) };
+            return Up { ticks: vec![0.0, 1.0], is_logarithmic: false };
         };
+        // A value of 0 has no place on a logarithmic axis; such a curve is drawn on a linear one.
         if min > 0.0 && max / min > LARGEST_LINEAR_RATIO {
-            return Up { low: min.log10().floor(), high: max.log10().ceil(), step: None };
+            return Up { ticks: logarithmic_ticks(min, max), is_logarithmic: true };
         }
         let step = round_step(max / 4.0);
-        Up { low: 0.0, high: (max / step).ceil() * step, step: Some(step) }
+        let count = (max / step).ceil() as u32;
+        Up { ticks: (0..=count).map(|index| f64::from(index) * step).collect(), is_logarithmic: false }
     }
 
     fn y(&self, value: f64) -> f64 {
-        let value = if self.step.is_some() { value } else { value.log10() };
-        BOTTOM - (value - self.low) / (self.high - self.low) * (BOTTOM - TOP)
-    }
-
-    fn ticks(&self) -> Vec<f64> {
-        let step = self.step.unwrap_or(1.0);
-        let count = ((self.high - self.low) / step).round() as usize;
-        let at = |index| self.low + index as f64 * step;
-        (0..=count).map(|index| if self.step.is_some() { at(index) } else { 10_f64.powf(at(index)) }).collect()
+        let scale = |value: f64| if self.is_logarithmic { value.log10() } else { value };
+        let (low, high) = (scale(self.ticks[0]), scale(self.ticks[self.ticks.len() - 1]));
+        BOTTOM - (scale(value) - low) / (high - low) * (BOTTOM - TOP)
     }
 }
 
-/// The smallest of 1, 2 and 5 times a power of ten that is not below `step`.
+/// 1, 2 and 5 times the powers of ten, as many as reach over both ends.
+fn logarithmic_ticks(min: f64, max: f64) -> Vec<f64> {
+    let decades = min.log10().floor() as i32..=max.log10().ceil() as i32;
+    let all: Vec<f64> = decades.flat_map(|decade| [1.0, 2.0, 5.0].map(|factor| factor * 10_f64.powi(decade))).collect();
+    let first = all.iter().rposition(|&tick| tick <= min).unwrap_or(0);
+    let last = all.iter().position(|&tick| tick >= max).unwrap_or(all.len() - 1);
+    all[first..=last].to_vec()
+}
+
+/// The smallest of 1, 2, 2.5 and 5 times a power of ten that is not below `step`.
 fn round_step(step: f64) -> f64 {
     let power = 10_f64.powf(step.log10().floor());
-    let factor = [1.0, 2.0, 5.0].into_iter().find(|factor| factor * power >= step);
+    let factor = [1.0, 2.0, 2.5, 5.0].into_iter().find(|factor| factor * power >= step);
     factor.unwrap_or(10.0) * power
 }
 
-/// `0.5`, `2`, `1,000`: no more digits than a round number has.
+/// `0.025`, `7.5`, `1,000`: no more digits than a round number has.
 fn tick_label(value: f64) -> String {
-    let label = figure(value);
-    if label.contains('.') { label.trim_end_matches('0').trim_end_matches('.').to_owned() } else { label }
+    if value >= 10.0 && value.fract() == 0.0 {
+        return grouped(value as u64);
+    }
+    let label = format!("{value:.4}");
+    label.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// A line through the medians, a dot at each, and a bar from the smallest to the largest value.
@@ -257,7 +268,7 @@ mod tests {
         let ticks = [0, 1, 10, 12, 1_000];
         Plot {
             title: "Cost & <more>".into(),
-            subtitle: "\u{1b}[1m measured".into(),
+            subtitle: ["\u{1b}[1m measured".into(), "twice".into()],
             across: "connections".into(),
             up: "µs".into(),
             ticks: ticks.map(|tick| (f64::from(tick), tick.to_string())).to_vec(),
@@ -308,10 +319,12 @@ mod tests {
         let document = roxmltree::Document::parse(&svg).unwrap();
         let texts: Vec<&str> =
             document.descendants().filter(|node| node.has_tag_name("text")).filter_map(|node| node.text()).collect();
-        for expected in ["Cost & <more>", "\u{fffd}[1m measured", "connections", "µs", "a <b> & c", "0", "1000"] {
+        for expected in
+            ["Cost & <more>", "\u{fffd}[1m measured", "twice", "connections", "µs", "a <b> & c", "0", "1000"]
+        {
             assert!(texts.contains(&expected), "{expected:?} is not among {texts:?}");
         }
-        assert!(!texts.contains(&"12"), "the labels of 10 and 12 would overlap");
+        assert!(!texts.contains(&"10"), "the labels of 10 and 12 would overlap");
     }
 
     #[test]
@@ -334,10 +347,12 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_reach_over_the_largest_value() {
-        let labels = |values: [f64; 2]| Up::of(values).ticks().into_iter().map(tick_label).collect::<Vec<_>>();
+        let labels = |values: [f64; 2]| Up::of(values).ticks.into_iter().map(tick_label).collect::<Vec<_>>();
         assert_eq!(labels([3.0, 7.3]), ["0", "2", "4", "6", "8"]);
-        assert_eq!(labels([0.3, 0.9]), ["0", "0.5", "1"]);
-        assert_eq!(labels([3.0, 730.0]), ["1", "10", "100", "1,000"]);
+        assert_eq!(labels([3.0, 8.9]), ["0", "2.5", "5", "7.5", "10"]);
+        assert_eq!(labels([0.05, 0.09]), ["0", "0.025", "0.05", "0.075", "0.1"]);
+        assert_eq!(labels([3.0, 73.0]), ["2", "5", "10", "20", "50", "100"]);
+        assert_eq!(labels([200.0, 5_000.0]), ["200", "500", "1,000", "2,000", "5,000"]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use shout::target::{Protocol, Target};
 use shout::units;
 
 use crate::engine::Demand;
+use crate::gates::{self, Objective};
 use crate::lab;
 use crate::plan::{LONGEST_DATAGRAM, LONGEST_MESSAGE, MOST_LANES, Plan};
 use crate::schedule::Process;
@@ -106,6 +107,24 @@ pub struct Options {
     /// Write the result to a file as well: .json, or .hgrm for the response times; may be repeated
     #[arg(short, long, value_parser = output, value_name = "FILE")]
     pub output: Vec<Output>,
+
+    /// A condition that the run must meet, such as "p99<2ms", "loss<0.1%", "rate>49k", "errors=0" or "lag<100us"; may be
+    /// repeated. Percentiles and max count a lost message as infinitely slow. Exit code 3 if it is not met, 4 if the
+    /// measurement is invalid
+    #[arg(long, value_name = "CONDITION")]
+    pub slo: Vec<Objective>,
+
+    /// An earlier result (.json): the run must not be worse in p50, p99 and rate
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
+
+    /// By how much it may be worse than the baseline
+    #[arg(long, value_name = "SHARE", value_parser = gates::share, default_value = "5%", requires = "baseline")]
+    pub max_regress: f64,
+
+    /// Exit code 4 unless the measurement is valid beyond doubt
+    #[arg(long)]
+    pub strict: bool,
 
     /// No progress line
     #[arg(short, long)]

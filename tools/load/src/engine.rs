@@ -20,6 +20,7 @@ use std::collections::VecDeque;
 
 use crate::clock::Nanos;
 use crate::ledger::{DatagramLedger, StreamLedger};
+use crate::loss::Bursts;
 use crate::payload::{Identity, Payload};
 use crate::recorder::Recorder;
 use crate::schedule::Arrivals;
@@ -138,6 +139,7 @@ impl Engine {
         for index in 0..self.groups.len() {
             let group = &mut self.groups[index];
             group.recorder.reset();
+            group.recorder.evidence.begin(now);
             group.ready.clear();
             group.want = match stage.demand {
                 Demand::Closed { .. } => Want::Answers,
@@ -297,6 +299,7 @@ impl Engine {
             };
             recorder.sent(flight, length);
         }
+        recorder.evidence.sent(count, issued);
     }
 
     /// The lane's socket has no room for what was composed.
@@ -310,6 +313,11 @@ impl Engine {
     pub fn unblocked(&mut self, lane: usize) {
         self.lanes[lane].is_blocked = false;
         self.queue(lane);
+    }
+
+    /// So many of the messages of this lane were taken by the kernel and dropped by the network interface.
+    pub fn unsent(&mut self, lane: usize, count: u64) {
+        self.recorder(lane).counts.unsent += count;
     }
 
     /// How many messages are under way on this lane: while none is, there is nothing to read.
@@ -352,6 +360,17 @@ impl Engine {
     /// What was recorded, by transport. Complete when [`is_idle`](Self::is_idle).
     pub fn recorders(&self) -> impl Iterator<Item = (Transport, &Recorder)> {
         self.groups.iter().map(|group| (group.transport, &group.recorder))
+    }
+
+    /// The runs of consecutive messages lost, over all UDP lanes.
+    pub fn bursts(&self) -> Bursts {
+        let mut sum = Bursts::default();
+        for lane in &self.lanes {
+            if let Book::Datagrams(ledger) = &lane.book {
+                sum.add(ledger.bursts());
+            }
+        }
+        sum
     }
 
     fn recorder(&mut self, lane: usize) -> &mut Recorder {

@@ -14,10 +14,11 @@
 //!    ├── schedule   when to send                              │
 //!    ├── payload    what to send, what must come back         ▼
 //!    ├── ledger     what is under way                       clock
-//!    └── recorder   what happened
+//!    └── recorder   what happened; evidence, for the verdict on it
 //!
 //!  report ── document (JSON), screen, hgrm
 //!
+//!  whether to believe it: floor, observer (what the machine did) ──▶ verdict (statistics, loss) ──▶ gates
 //!  lab ── a server that misbehaves as told: does a tool notice?      verify ── does a server keep the contract?
 //! ```
 //!
@@ -27,10 +28,16 @@
 pub mod cli;
 pub mod clock;
 pub mod engine;
+pub mod evidence;
+pub mod facts;
+pub mod floor;
+pub mod gates;
 pub mod generator;
 pub mod host;
 pub mod lab;
 pub mod ledger;
+pub mod loss;
+pub mod observer;
 pub mod own_server;
 pub mod pace;
 pub mod payload;
@@ -41,6 +48,8 @@ pub mod report;
 pub mod run;
 pub mod schedule;
 pub mod sockets;
+pub mod statistics;
+pub mod verdict;
 pub mod verify;
 
 pub use program::main;

@@ -3,6 +3,8 @@
 //! [`document::Document`] is the run, as it stands in a JSON file. The screen and the `.hgrm` file are drawn from it
 //! alone, so a saved run can be shown again, and what the screen says is what the file says.
 
+mod closing;
 pub mod document;
 pub mod hgrm;
 pub mod screen;
+pub mod trust;

@@ -218,6 +218,19 @@ fn a_second_answer_to_the_very_last_message_is_still_seen() {
 }
 
 #[test]
+fn short_messages_wait_for_one_another_in_an_open_loop_too() {
+    let mut engine = engine(Transport::Udp, 1, 8);
+    let demand = Demand::Open { rate: 1000.0, process: Process::Const, window: None };
+    let stage = Stage { demand, duration: None, messages: Some(50), seed: 1 };
+    // Five are due while one is under way, and none could be told from the others.
+    let mut server = |now: Nanos, message: &[u8]| vec![(now + 5 * MILLISECOND, message.to_ascii_uppercase())];
+    simulate(&mut engine, Transport::Udp, &stage, 0, &mut server);
+    let Recorder { counts, service, response, .. } = recorder(&engine);
+    assert_eq!((counts.replied, counts.wrong_answers(), counts.stray), (50, 0, 0));
+    assert!(service.max() < 6 * MILLISECOND && response.max() > 190 * MILLISECOND);
+}
+
+#[test]
 fn sockets_without_room_delay_messages_and_lose_none() {
     let mut engine = engine(Transport::Udp, 1, 64);
     let demand = Demand::Open { rate: 1000.0, process: Process::Const, window: None };

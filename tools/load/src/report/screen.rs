@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use hdrhistogram::Histogram;
 
-use super::document::{Counts, Document, Latency, PERCENTILES, Process};
+use super::closing;
+use super::document::{Counts, Document, Latency, PERCENTILES};
 use crate::clock::{Nanos, SECOND};
 
 /// Cells of the longest bar.
@@ -24,7 +25,7 @@ pub fn text(run: &Document) -> String {
     let _ = traffic(&mut text, run);
     let _ = latencies(&mut text, run);
     let _ = distribution(&mut text, &run.latency.response);
-    let _ = processes(&mut text, run);
+    let _ = closing::text(&mut text, run);
     text
 }
 
@@ -103,6 +104,7 @@ fn traffic(text: &mut String, run: &Document) -> std::fmt::Result {
         count(counts.reorder_extent_max),
         count(counts.stray)
     )?;
+    closing::losses(text, run)?;
     let verdict = if counts.corrupt + counts.truncated > 0 {
         "THE SERVER ANSWERS WRONG BYTES"
     } else if counts.replied > 0 {
@@ -158,12 +160,15 @@ fn latencies(text: &mut String, run: &Document) -> std::fmt::Result {
         let (max, mean) = if row.n == 0 { ("-".into(), "-".into()) } else { (micros(row.max), micros(row.mean)) };
         writeln!(text, " {max:>10} {mean:>10}")?;
     }
+    closing::all_in(text, run, &PERCENTILES.map(|(name, _)| name))?;
     let note = if run.config.rate.is_some() {
         "* from the intended send time, free of coordinated omission; service = from the actual send; lag = between them"
     } else {
         "* a closed loop waits for the server, and so omits the waiting of users who would not; ask with -R RATE"
     };
-    writeln!(text, "  {note}\n")
+    writeln!(text, "  {note}")?;
+    closing::confidence(text, run)?;
+    writeln!(text)
 }
 
 /// The response times as bars, on a logarithmic scale.
@@ -221,32 +226,12 @@ fn bar(value: u64, most: u64) -> String {
     "█".repeat(eighths / 8) + EIGHTHS[eighths % 8]
 }
 
-fn processes(text: &mut String, run: &Document) -> std::fmt::Result {
-    let line = |process: &Process| {
-        format!(
-            "pid {} {}   cpu {}   {} us a message",
-            process.pid,
-            process.name,
-            percent(process.cpu_ns, process.wall_ns),
-            micros(process.cpu_ns_per_message)
-        )
-    };
-    if let Some(server) = &run.server {
-        writeln!(text, "  server      {}", line(server))?;
-    }
-    if let Some(generator) = &run.generator {
-        let lag = &run.latency.lag;
-        writeln!(text, "  generator   {}   lag p99 {} us", line(generator), percentile(lag, "99"))?;
-    }
-    Ok(())
-}
-
 fn percentile(latency: &Latency, name: &str) -> String {
     latency.p.get(name).map_or_else(|| "-".into(), |quantile| micros(quantile.v))
 }
 
 /// Microseconds with one decimal: `4,120.0`.
-fn micros(nanos: Nanos) -> String {
+pub(super) fn micros(nanos: Nanos) -> String {
     let tenths = (nanos + 50) / 100;
     format!("{}.{}", count(tenths / 10), tenths % 10)
 }
@@ -260,12 +245,12 @@ fn seconds(nanos: Nanos) -> String {
     format!("{:.2}s", nanos as f64 / SECOND as f64)
 }
 
-fn per_second(number: u64, nanos: Nanos) -> u64 {
+pub(super) fn per_second(number: u64, nanos: Nanos) -> u64 {
     if nanos == 0 { 0 } else { (number as f64 * SECOND as f64 / nanos as f64).round() as u64 }
 }
 
 /// A share that says 100 % or 0 % only when it is.
-fn percent(part: u64, whole: u64) -> String {
+pub(super) fn percent(part: u64, whole: u64) -> String {
     if whole == 0 {
         return "-".into();
     }
@@ -281,7 +266,7 @@ fn percent(part: u64, whole: u64) -> String {
 }
 
 /// A count with its thousands apart: `1,234,567`.
-fn count(number: u64) -> String {
+pub(super) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in digits.chars().enumerate() {

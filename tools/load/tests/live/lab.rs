@@ -81,7 +81,7 @@ fn every_fault_of_datagrams_is_counted_as_the_key_has_it() {
     let faults = ["--drop", "1%", "--duplicate", "1%", "--reorder", "1%", "--truncate", "1%", "--corrupt", "1%"];
     let faults = [&faults[..], &["--wrong-case", "1%", "--seed", "B0B"]].concat();
     for load in [&["-p", "64"][..], &["-R", "2k"], &["-R", "2k", "--arrivals", "const", "-p", "200"]] {
-        let (run, code, key) = examine(&faults, "udp", &[load, &["-n", "2000", "--timeout", "2s"]].concat());
+        let (run, code, key) = examine(&faults, "udp", &[load, &["-n", "2000", "--timeout", "4s"]].concat());
         let (counts, key) = (run.counts, key.udp);
         assert_eq!((key.received, counts.sent, counts.late, counts.stray), (2000, 2000, 0, 0), "{load:?}: {counts:?}");
         assert_eq!((counts.lost, key.drop), (20, 20), "1 % is 1 %: {load:?}: {counts:?}");
@@ -114,7 +114,7 @@ fn a_delay_is_measured_and_beyond_the_timeout_a_loss() {
     let slow = response.count_between(50 * MILLISECOND - MILLISECOND / 10, u64::MAX);
     assert!(slow >= 30, "{slow} answers took 50 ms or more; a busy machine can only add some");
 
-    let (run, _, key) = examine(&["--delay", "3s/2%"], "udp", &["-n", "1000", "-p", "64", "--timeout", "1s"]);
+    let (run, _, key) = examine(&["--delay", "6s/2%"], "udp", &["-n", "1000", "-p", "64", "--timeout", "3s"]);
     let counts = run.counts;
     assert_eq!((counts.lost, counts.replied, key.udp.delay), (20, 980, 20), "{counts:?}");
     // The last ones arrive when the run is over.

@@ -20,6 +20,10 @@ fn a_wrong_argument_gets_one_line_that_names_it_and_exit_code_2() {
         (&["udp://localhost", "--arrivals", "const"], &["--rate"]),
         (&["udp://localhost", "-o", "run.xls"], &["'run.xls'", "--output", ".json"]),
         (&["udp://localhost", "--seed", "seven"], &["'seven'", "--seed"]),
+        (&["udp://localhost", "--slo", "speed<1ms"], &["'speed'", "--slo"]),
+        (&["udp://localhost", "--slo", "p99<fast"], &["'p99<fast'", "--slo"]),
+        (&["udp://localhost", "--max-regress", "5%"], &["--baseline"]),
+        (&["udp://localhost", "--baseline", "b.json", "--max-regress", "five"], &["'five'", "--max-regress"]),
         (&["udp://localhost", "--frobnicate"], &["'--frobnicate'"]),
     ] {
         let output = run(arguments);
@@ -90,6 +94,17 @@ fn every_size_is_verified() {
             assert_eq!((run.counts.replied, run.counts.wrong, code), (40, 0, 0), "{scheme}, {size} bytes");
         }
     }
+}
+
+#[test]
+fn a_message_longer_than_any_buffer_is_answered_before_it_has_left() {
+    let server = RealServer::start();
+    let target = format!("tcp://{}", server.address);
+    let (run, code) =
+        measure(&[&target, "-s", "12MiB", "-n", "4", "-p", "2", "-c", "1", "-w", "0", "--timeout", "60s"]);
+    let counts = run.counts;
+    assert_eq!((counts.replied, counts.wrong, counts.stray, code), (4, 0, 0, 0), "{counts:?}");
+    assert!(counts.send_blocked > 0, "it went into the socket's buffer in one piece");
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Servers that misbehave as told, and the program under test. Real sockets on free ports of the loopback interface.
 
-use std::io::{self, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use shout_load::report::document::Document;
 
@@ -114,6 +116,7 @@ pub(crate) fn measure(arguments: &[&str]) -> (Document, i32) {
 pub(crate) struct RealServer {
     pub(crate) address: String,
     child: Child,
+    output: Option<ChildStdout>,
     pub(crate) lifeline: Option<ChildStdin>,
 }
 
@@ -128,14 +131,20 @@ impl RealServer {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
+        let mut output = child.stdout.take().unwrap();
         let mut line = String::new();
-        io::BufRead::read_line(&mut io::BufReader::new(child.stdout.take().unwrap()), &mut line).unwrap();
+        BufReader::new(&mut output).read_line(&mut line).unwrap();
         let address = line.trim().rsplit(' ').next().unwrap().to_owned();
-        RealServer { address, lifeline: child.stdin.take(), child }
+        RealServer { address, lifeline: child.stdin.take(), output: Some(output), child }
     }
 
-    /// Waits for it to end by itself.
+    /// Waits for it to end by itself, for half a minute: a test that hangs names no culprit.
     pub(crate) fn wait(mut self) -> Option<i32> {
+        let mut output = self.output.take().unwrap();
+        let (sender, ended) = mpsc::channel();
+        // Its output ends when it does.
+        std::thread::spawn(move || sender.send(output.read_to_end(&mut Vec::new()).map(drop)));
+        ended.recv_timeout(Duration::from_secs(30)).expect("the server is still there").unwrap();
         self.child.wait().unwrap().code()
     }
 }
