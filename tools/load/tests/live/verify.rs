@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 use std::net::UdpSocket;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use shout_load::verify::report::{Outcome, Report};
 
 use crate::lab::Lab;
@@ -141,6 +143,8 @@ fn a_server_that_resets_instead_of_ending_is_found_out() {
 struct Script {
     process: Child,
     port: String,
+    /// It leads a group of processes, which must not outlive it.
+    has_children: bool,
 }
 
 impl Script {
@@ -157,12 +161,15 @@ impl Script {
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let port = line.trim().rsplit(' ').next().unwrap().to_owned();
-        Some(Script { process, port })
+        Some(Script { process, port, has_children: false })
     }
 }
 
 impl Drop for Script {
     fn drop(&mut self) {
+        if self.has_children {
+            let _ = kill_process_group(Pid::from_child(&self.process), Signal::KILL);
+        }
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -209,13 +216,13 @@ fn socat_with_tr_knows_no_empty_and_no_long_datagram() {
     // Free a moment ago: socat does not say which port it got.
     let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let listen = format!("UDP-RECVFROM:{port},bind=127.0.0.1,fork");
-    let Ok(process) =
-        Command::new("socat").args([&listen, "EXEC:tr a-z A-Z"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
-    else {
+    let mut command = Command::new("socat");
+    command.args([&listen, "EXEC:tr a-z A-Z"]).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    let Ok(process) = command.spawn() else {
         eprintln!("skipped: there is no socat");
         return;
     };
-    let server = Script { process, port: port.to_string() };
+    let server = Script { process, port: port.to_string(), has_children: true };
     // Until it listens, the kernel answers that nobody does.
     let probe = UdpSocket::bind("127.0.0.1:0").unwrap();
     probe.connect(("127.0.0.1", port)).unwrap();
