@@ -30,7 +30,7 @@ pub struct Datagrams<Peer> {
     dealer: Dealer,
     delay: Nanos,
     held: Option<Reply<Peer>>,
-    /// Everyone who has asked, up to [`MOST_PEERS`].
+    /// The last [`MOST_PEERS`] who have asked, the latest at the end.
     peers: Vec<Peer>,
     /// What has been done so far.
     pub key: DatagramKey,
@@ -51,9 +51,7 @@ impl<Peer: Copy + PartialEq> Datagrams<Peer> {
     /// What is to be sent for a datagram, in order.
     pub fn receive(&mut self, now: Nanos, request: &[u8], from: Peer) -> Vec<Reply<Peer>> {
         self.key.received += 1;
-        if self.peers.len() < MOST_PEERS && !self.peers.contains(&from) {
-            self.peers.push(from);
-        }
+        self.remember(from);
         let right: Vec<u8> = request.iter().copied().map(upper).collect();
         let answer = |bytes: Vec<u8>| Reply { at: now, to: from, bytes };
         match self.dealer.deal() {
@@ -74,7 +72,7 @@ impl<Peer: Copy + PartialEq> Datagrams<Peer> {
                 vec![]
             }
             Some(Fault::Stray) => {
-                let other = self.peers.iter().copied().find(|peer| *peer != from);
+                let other = self.peers.iter().rev().copied().find(|peer| *peer != from);
                 self.key.stray += u64::from(other.is_some());
                 let stray = other.map(|to| Reply { at: now, to, bytes: right.clone() });
                 stray.into_iter().chain(self.intact(answer(right))).collect()
@@ -104,6 +102,18 @@ impl<Peer: Copy + PartialEq> Datagrams<Peer> {
                 self.intact(answer(right))
             }
         }
+    }
+
+    fn remember(&mut self, peer: Peer) {
+        if self.peers.last() == Some(&peer) {
+            return;
+        }
+        match self.peers.iter().position(|known| *known == peer) {
+            Some(place) => drop(self.peers.remove(place)),
+            None if self.peers.len() == MOST_PEERS => drop(self.peers.remove(0)),
+            None => {}
+        }
+        self.peers.push(peer);
     }
 
     /// A right answer that leaves now, and behind it the one that it was to pass.

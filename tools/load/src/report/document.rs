@@ -364,7 +364,6 @@ impl Document {
                 arrivals: None,
                 datagrams_per_send: 1,
                 pipeline: Some(1),
-                datagrams_per_send: 1,
                 udp_sockets: 1,
                 tcp_connections: 0,
                 size: 64,

@@ -30,12 +30,18 @@ impl Difference {
         let common = expected.iter().zip(came).take_while(|(left, right)| left == right).count();
         Err(Difference {
             expected: format!("{}: {}", of, bytes(expected.len())),
-            came: format!("{}, the first difference at byte {common}", bytes(came.len())),
-            dump: Some(format!(
-                "expected  {}\ncame      {}",
-                hex_line(expected, common).trim_end(),
-                hex_line(came, common).trim_end()
-            )),
+            came: if came.is_empty() {
+                "nothing".into()
+            } else {
+                format!("{}, the first difference at offset {common}", bytes(came.len()))
+            },
+            dump: Some(came).filter(|came| !came.is_empty()).map(|came| {
+                format!(
+                    "expected  {}\ncame      {}",
+                    hex_line(expected, common).trim_end(),
+                    hex_line(came, common).trim_end()
+                )
+            }),
         })
     }
 }
@@ -45,7 +51,7 @@ pub fn bytes(number: usize) -> String {
     if number == 1 { "1 byte".into() } else { format!("{number} bytes") }
 }
 
-/// The line of a hexadecimal dump that holds the byte at `place`, with the line before it cut to a few bytes.
+/// A line of a hexadecimal dump that begins a few bytes before `place`.
 fn hex_line(all: &[u8], place: usize) -> String {
     // A few bytes before the difference, so that it is seen where it begins.
     let start = place.saturating_sub(LINE / 4);
@@ -77,7 +83,7 @@ mod tests {
         let mut came = expected.clone();
         came[50] = b'y';
         let difference = Difference::between(&expected, &came, "the answer").unwrap_err();
-        assert_eq!(difference.came, "100 bytes, the first difference at byte 50");
+        assert_eq!(difference.came, "100 bytes, the first difference at offset 50");
         let dump = difference.dump.unwrap();
         assert!(dump.contains("0000002e  55 56 57 58 59"), "{dump}");
         assert!(dump.contains("0000002e  55 56 57 58 79"), "{dump}");

@@ -143,7 +143,9 @@ impl Connection {
 
     /// Says that nothing more will be sent.
     pub fn finish(&self) -> Result<(), Difference> {
-        self.stream.shutdown(Shutdown::Write).map_err(|error| broken(&error))
+        self.stream
+            .shutdown(Shutdown::Write)
+            .map_err(|error| Difference::new("an open connection whose one half can be closed", error.to_string()))
     }
 
     /// That the stream ends here, cleanly.

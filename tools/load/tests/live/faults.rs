@@ -1,43 +1,20 @@
-//! Servers that do one thing wrong on purpose: each fault is counted exactly, and as what it is.
+//! Servers that do one thing wrong at one very message: what the misbehaving server of `lab` cannot be told to do.
 
 use std::io::{Read, Write};
 
 use crate::servers::{DatagramServer, StreamServer, measure, run, upper_case};
 
-const REQUESTS: u64 = 1000;
-
 #[test]
-fn every_fault_of_datagrams_is_counted_exactly() {
-    let mut held = None;
-    let server = DatagramServer::start(move |number, request, peer| {
-        let right = request.to_ascii_uppercase();
-        let mut answers: Vec<Vec<u8>> = match number % 100 {
-            10 => vec![right.clone(), right],
-            20 => vec![right.iter().enumerate().map(|(at, &byte)| if at == 40 { byte ^ 1 } else { byte }).collect()],
-            30 => vec![request.to_vec()],
-            40 => vec![right[..30].to_vec()],
-            50 => {
-                held = Some(right);
-                vec![]
-            }
-            60 => vec![[&right[..], b"!"].concat()],
-            70 => vec![],
-            _ => vec![right],
-        };
-        if number % 100 == 51 {
-            answers.extend(held.take());
-        }
-        answers.into_iter().map(|answer| (peer, answer)).collect()
+fn a_surplus_byte_is_corrupt_and_nothing_else() {
+    let server = DatagramServer::start(|number, request, peer| {
+        let mut answer = request.to_ascii_uppercase();
+        answer.extend_from_slice(if number % 100 == 60 { b"!" } else { b"" });
+        vec![(peer, answer)]
     });
-    let (run, code) = measure(&[&server.url(), "-n", "1000", "-p", "16", "-w", "0", "--timeout", "4s", "--seed", "5"]);
+    let (run, code) = measure(&[&server.url(), "-n", "1000", "-p", "16", "-w", "0"]);
     let counts = run.counts;
-    assert_eq!((counts.scheduled, counts.sent), (REQUESTS, REQUESTS));
-    assert_eq!((counts.lost, counts.late, counts.dup), (10, 0, 10), "{counts:?}");
-    assert_eq!((counts.corrupt, counts.truncated, counts.wrong), (30, 10, 40), "{counts:?}");
-    assert_eq!((counts.reordered, counts.reorder_extent_max, counts.stray), (10, 1, 0), "{counts:?}");
-    assert_eq!(counts.replied, REQUESTS - 10 - 40);
-    assert_eq!(run.latency.response.n, counts.replied);
-    assert_eq!((code, run.exit), (5, 5));
+    assert_eq!((counts.corrupt, counts.wrong, counts.truncated, counts.lost), (10, 10, 0, 0), "{counts:?}");
+    assert_eq!((counts.replied, run.latency.response.n, code, run.exit), (990, 990, 5, 5));
 }
 
 #[test]
@@ -82,40 +59,6 @@ fn short_messages_are_verified_by_their_content() {
     let counts = run.counts;
     assert_eq!((counts.replied, counts.lost, counts.late, counts.corrupt), (8, 1, 1, 1), "{counts:?}");
     assert_eq!((run.config.pipeline, code), (Some(1), 5));
-}
-
-#[test]
-fn an_answer_to_another_socket_is_stray() {
-    let mut peers = Vec::new();
-    let server = DatagramServer::start(move |number, request, peer| {
-        let right = request.to_ascii_uppercase();
-        if !peers.contains(&peer) {
-            peers.push(peer);
-        }
-        let mut answers = vec![(peer, right.clone())];
-        if number % 10 == 5 {
-            answers.extend(peers.iter().filter(|&&other| other != peer).map(|&other| (other, right.clone())));
-        }
-        answers
-    });
-    let (run, code) = measure(&[&server.url(), "-c", "2", "-n", "200", "-w", "0"]);
-    assert_eq!((run.counts.stray, run.counts.replied, run.counts.wrong, code), (20, 200, 0, 0), "{:?}", run.counts);
-}
-
-#[test]
-fn an_open_loop_counts_the_same_faults() {
-    let server = DatagramServer::start(|number, request, peer| {
-        let right = request.to_ascii_uppercase();
-        match number % 10 {
-            3 => vec![],
-            7 => vec![(peer, right.clone()), (peer, right)],
-            _ => vec![(peer, right)],
-        }
-    });
-    let (run, code) = measure(&[&server.url(), "-R", "2k", "-n", "500", "-w", "0", "--timeout", "4s"]);
-    let counts = run.counts;
-    assert_eq!((counts.sent, counts.replied, counts.lost, counts.dup, code), (500, 450, 50, 50, 0), "{counts:?}");
-    assert_eq!((run.config.model.as_str(), run.config.rate), ("open", Some(2000.0)));
 }
 
 #[test]

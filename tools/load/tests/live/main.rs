@@ -2,6 +2,8 @@
 
 mod belief;
 mod faults;
+mod lab;
 mod program;
 mod servers;
 mod trains;
+mod verify;

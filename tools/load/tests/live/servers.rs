@@ -122,7 +122,11 @@ pub(crate) struct RealServer {
 
 impl RealServer {
     pub(crate) fn start() -> Self {
-        let mut child = command(&["embedded-server", "--listen", "127.0.0.1:0", "--quiet"])
+        Self::start_with(&[])
+    }
+
+    pub(crate) fn start_with(arguments: &[&str]) -> Self {
+        let mut child = command(&[&["embedded-server", "--listen", "127.0.0.1:0", "--quiet"], arguments].concat())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
