@@ -18,6 +18,9 @@ const HIGHEST_RATE: f64 = 100e6;
 /// The deepest window. A lane remembers each message in flight.
 const DEEPEST_WINDOW: u64 = 65_536;
 
+/// The end of an interval takes the generator up to a few hundred microseconds: shorter ones would be felt.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
+
 const DEFAULT_TCP_CONNECTIONS: usize = 16;
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
 const DEFAULT_UDP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -92,11 +95,16 @@ pub struct Options {
     #[arg(long, value_parser = seed, value_name = "HEX")]
     pub seed: Option<u64>,
 
+    /// How finely to record over time, at least 10ms; a run of many intervals keeps longer ones
+    #[arg(short, long, value_parser = interval, default_value = "1s")]
+    pub interval: Duration,
+
     /// Print the result as JSON, one line a run, instead of text
     #[arg(long)]
     pub json: bool,
 
-    /// Write the result to a file as well: .json, or .hgrm for the response times; may be repeated
+    /// Write the result to a file as well: .json, .hgrm for the response times, .ndjson or .csv for the intervals, a line
+    /// each; may be repeated
     #[arg(short, long, value_parser = output, value_name = "FILE")]
     pub output: Vec<Output>,
 
@@ -121,6 +129,10 @@ pub enum Format {
     Json,
     /// The distribution of the response times.
     Hgrm,
+    /// The intervals as JSON, one a line, each with its histograms.
+    Ndjson,
+    /// The intervals as a table.
+    Csv,
 }
 
 impl Cli {
@@ -167,6 +179,7 @@ impl Options {
             udp_timeout: self.timeout.unwrap_or(DEFAULT_UDP_TIMEOUT),
             tcp_timeout: self.timeout.unwrap_or(DEFAULT_TCP_TIMEOUT),
             seed: self.seed.unwrap_or(random_seed),
+            interval: self.interval,
         })
     }
 }
@@ -216,6 +229,11 @@ fn positive_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = units::duration(text)?;
+    if interval >= SHORTEST_INTERVAL { Ok(interval) } else { Err("at least 10ms".into()) }
+}
+
 fn size(text: &str) -> Result<usize, String> {
     let size = units::size(text)?;
     if size <= LONGEST_MESSAGE { Ok(size) } else { Err(format!("at most {LONGEST_MESSAGE} bytes")) }
@@ -230,7 +248,9 @@ fn output(text: &str) -> Result<Output, String> {
     let format = match path.extension().and_then(|extension| extension.to_str()) {
         Some("json") => Format::Json,
         Some("hgrm") => Format::Hgrm,
-        _ => return Err("the extension says what to write: .json or .hgrm".into()),
+        Some("ndjson") => Format::Ndjson,
+        Some("csv") => Format::Csv,
+        _ => return Err("the extension says what to write: .json, .hgrm, .ndjson or .csv".into()),
     };
     Ok(Output { path, format })
 }

@@ -14,7 +14,8 @@
 //!    ├── schedule   when to send                              │
 //!    ├── payload    what to send, what must come back         ▼
 //!    ├── ledger     what is under way                       clock
-//!    └── recorder   what happened
+//!    ├── recorder   what happened
+//!    └── intervals  and when
 //!
 //!  report ── document (JSON), screen, hgrm
 //! ```
@@ -27,6 +28,7 @@ pub mod clock;
 pub mod engine;
 pub mod generator;
 pub mod host;
+pub mod intervals;
 pub mod ledger;
 pub mod own_server;
 pub mod pace;

@@ -12,14 +12,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use shout::target::{Protocol, Target};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::cli::{self, Format, Options, Output};
+use crate::cli::{self, Options, Output};
 use crate::clock::SECOND;
 use crate::generator::Wish;
 use crate::host;
 use crate::own_server::{self, OwnServer};
 use crate::plan::{Plan, nanos};
 use crate::report::document::Document;
-use crate::report::{hgrm, screen};
+use crate::report::{files, screen};
 use crate::run::{Context, Part, Progress, exit, measure};
 
 /// A process ended by a signal says so with this much more than the signal's number.
@@ -131,12 +131,7 @@ impl Job {
         let text = if self.options.json { format!("{json}\n") } else { self.screen(document, index) };
         for Output { path, format } in &self.options.output {
             let path = self.path_of(path, index);
-            let contents = match format {
-                Format::Json => format!("{json}\n"),
-                Format::Hgrm => {
-                    hgrm::text(&document.latency.response.histogram().expect("it was encoded a moment ago"))
-                }
-            };
+            let contents = files::contents(*format, document);
             let written = fs::write(&path, contents);
             written.map_err(|error| complain(&format!("cannot write {}: {error}", path.display()), exit::FAILED))?;
         }

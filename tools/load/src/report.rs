@@ -4,5 +4,7 @@
 //! alone, so a saved run can be shown again, and what the screen says is what the file says.
 
 pub mod document;
+pub mod files;
 pub mod hgrm;
+pub mod intervals;
 pub mod screen;

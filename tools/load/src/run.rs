@@ -104,6 +104,7 @@ pub fn measure(plan: &Plan, context: &Context, watch: &mut dyn FnMut(&Progress) 
     let start_unix_ns = nanos(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
     let before = Usage::now(server);
     let began = clock.now();
+    generator.record_intervals(nanos(plan.interval));
     watcher.run(&mut generator, &plan.measured_stage(), Part::Measurement)?;
     let wall_ns = clock.now() - began;
     let usage = before.until_now();
@@ -252,6 +253,7 @@ fn document(plan: &Plan, context: &Context, generator: &Generator, parts: Parts)
             warmup_ns: nanos(plan.warmup),
             udp_timeout_ns: nanos(plan.udp_timeout),
             tcp_timeout_ns: nanos(plan.tcp_timeout),
+            interval_ns: nanos(plan.interval),
         },
         env: Environment {
             kernel: host::kernel(),
@@ -270,6 +272,7 @@ fn document(plan: &Plan, context: &Context, generator: &Generator, parts: Parts)
         },
         latency: latencies(&total, connect),
         per_transport,
+        intervals: generator.engine().intervals().0.iter().map(Into::into).collect(),
         server: parts.server,
         generator: parts.generator,
         exit,

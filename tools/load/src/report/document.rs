@@ -11,6 +11,7 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 use serde::{Deserialize, Serialize};
 
+use super::intervals::Interval;
 use crate::recorder;
 
 /// Names the shape of [`Document`]. It changes when a reader of the old shape would misunderstand the new one.
@@ -46,6 +47,8 @@ pub struct Document {
     pub latency: Latencies,
     /// The same for each transport.
     pub per_transport: BTreeMap<String, PerTransport>,
+    /// The same over time. Their histograms add up to those of the whole, exactly.
+    pub intervals: Vec<Interval>,
     /// The server's side, where it runs on this machine.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub server: Option<Process>,
@@ -99,6 +102,8 @@ pub struct Config {
     pub udp_timeout_ns: u64,
     /// After this long a connection is given up.
     pub tcp_timeout_ns: u64,
+    /// How finely the measurement is recorded over time.
+    pub interval_ns: u64,
 }
 
 /// The machine that measured.
@@ -268,12 +273,18 @@ impl Latency {
 
     /// The histogram itself. `None` if somebody has tampered with the text.
     pub fn histogram(&self) -> Option<Histogram<u64>> {
-        let bytes = BASE64_STANDARD.decode(&self.hdr_v2).ok()?;
-        Deserializer::new().deserialize(&mut bytes.as_slice()).ok()
+        decode(&self.hdr_v2)
     }
 }
 
-fn encode(histogram: &Histogram<u64>) -> String {
+/// A histogram from its text. `None` if somebody has tampered with it.
+pub(super) fn decode(text: &str) -> Option<Histogram<u64>> {
+    let bytes = BASE64_STANDARD.decode(text).ok()?;
+    Deserializer::new().deserialize(&mut bytes.as_slice()).ok()
+}
+
+/// A histogram as text.
+pub(super) fn encode(histogram: &Histogram<u64>) -> String {
     let mut bytes = Vec::new();
     V2DeflateSerializer::new().serialize(histogram, &mut bytes).expect("writing to memory");
     BASE64_STANDARD.encode(bytes)

@@ -3,3 +3,4 @@
 mod faults;
 mod program;
 mod servers;
+mod showing;
