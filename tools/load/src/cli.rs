@@ -38,13 +38,32 @@ pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    run: Options,
+    run: Box<Options>,
 }
 
+/// What the program is to do.
 #[derive(Debug, Subcommand)]
-enum Command {
+pub enum Command {
     /// One run. This is also what happens without a command.
-    Run(Options),
+    Run(Box<Options>),
+    /// Show a saved run again, and write it in other formats.
+    Report(Saved),
+}
+
+/// The options of a report.
+#[derive(Debug, Clone, Args)]
+pub struct Saved {
+    /// A run as `-o` wrote it: .json, or .html, which has the run inside
+    pub input: PathBuf,
+
+    /// Print the run as JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+
+    /// Write a file: .json, .html, .hgrm for the response times, .ndjson or .csv for the intervals, a line each; may be
+    /// repeated
+    #[arg(short, long, value_parser = output, value_name = "FILE")]
+    pub output: Vec<Output>,
 }
 
 /// The options of a run.
@@ -103,8 +122,8 @@ pub struct Options {
     #[arg(long)]
     pub json: bool,
 
-    /// Write the result to a file as well: .json, .hgrm for the response times, .ndjson or .csv for the intervals, a line
-    /// each; may be repeated
+    /// Write the result to a file as well: .json, .html (a page with charts, and with the run inside), .hgrm for the
+    /// response times, .ndjson or .csv for the intervals, a line each; may be repeated
     #[arg(short, long, value_parser = output, value_name = "FILE")]
     pub output: Vec<Output>,
 
@@ -127,6 +146,8 @@ pub struct Output {
 pub enum Format {
     /// The whole run.
     Json,
+    /// A page for people, with the whole run inside.
+    Html,
     /// The distribution of the response times.
     Hgrm,
     /// The intervals as JSON, one a line, each with its histograms.
@@ -136,12 +157,9 @@ pub enum Format {
 }
 
 impl Cli {
-    /// What is to be run.
-    pub fn options(self) -> Options {
-        match self.command {
-            Some(Command::Run(options)) => options,
-            None => self.run,
-        }
+    /// What is to be done.
+    pub fn command(self) -> Command {
+        self.command.unwrap_or(Command::Run(self.run))
     }
 }
 
@@ -185,8 +203,8 @@ impl Options {
 }
 
 /// Reads the command line. `Err` carries the exit code of a program that is done.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Options, std::process::ExitCode> {
-    shout::arguments::parse::<Cli>(arguments).map(Cli::options)
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, std::process::ExitCode> {
+    shout::arguments::parse::<Cli>(arguments).map(Cli::command)
 }
 
 /// Reads a rate such as `500`, `50k`, `50k/s` or `200/ms`, in messages a second.
@@ -247,10 +265,11 @@ fn output(text: &str) -> Result<Output, String> {
     let path = PathBuf::from(text);
     let format = match path.extension().and_then(|extension| extension.to_str()) {
         Some("json") => Format::Json,
+        Some("html") => Format::Html,
         Some("hgrm") => Format::Hgrm,
         Some("ndjson") => Format::Ndjson,
         Some("csv") => Format::Csv,
-        _ => return Err("the extension says what to write: .json, .hgrm, .ndjson or .csv".into()),
+        _ => return Err("the extension says what to write: .json, .html, .hgrm, .ndjson or .csv".into()),
     };
     Ok(Output { path, format })
 }
@@ -260,7 +279,10 @@ mod tests {
     use super::*;
 
     fn options(line: &str) -> Options {
-        Cli::try_parse_from(line.split_whitespace()).unwrap().options()
+        match Cli::try_parse_from(line.split_whitespace()).unwrap().command() {
+            Command::Run(options) => *options,
+            other @ Command::Report(_) => panic!("{other:?}"),
+        }
     }
 
     fn plan(line: &str) -> Plan {

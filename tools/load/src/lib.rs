@@ -17,7 +17,7 @@
 //!    ├── recorder   what happened
 //!    └── intervals  and when
 //!
-//!  report ── document (JSON), screen, hgrm
+//!  report ── document (JSON), intervals, screen, page, hgrm                saved ──▶ report
 //! ```
 //!
 //! Reading order: [`payload`], [`ledger`] and [`schedule`] are the ideas; [`engine`] puts them together without a clock
@@ -38,6 +38,7 @@ pub mod program;
 pub mod recorder;
 pub mod report;
 pub mod run;
+pub mod saved;
 pub mod schedule;
 pub mod sockets;
 

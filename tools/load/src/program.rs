@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use shout::target::{Protocol, Target};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::cli::{self, Options, Output};
+use crate::cli::{self, Command, Options, Output};
 use crate::clock::SECOND;
 use crate::generator::Wish;
 use crate::host;
@@ -21,6 +21,7 @@ use crate::plan::{Plan, nanos};
 use crate::report::document::Document;
 use crate::report::{files, screen};
 use crate::run::{Context, Part, Progress, exit, measure};
+use crate::saved;
 
 /// A process ended by a signal says so with this much more than the signal's number.
 const SIGNALLED: usize = 128;
@@ -33,17 +34,18 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
     let command: Vec<String> = arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect();
     let options = match cli::parse(arguments) {
-        Ok(options) => options,
+        Ok(Command::Run(options)) => options,
+        Ok(Command::Report(options)) => return saved::report(&options),
         Err(code) => return code,
     };
-    match Job::new(options, command) {
+    match Job::new(*options, command) {
         Ok(mut job) => job.run(),
         Err(Refused::Arguments(line)) => complain(&line, 2),
         Err(Refused::System(line)) => complain(&line, exit::FAILED),
     }
 }
 
-fn complain(line: &str, code: u8) -> ExitCode {
+pub(crate) fn complain(line: &str, code: u8) -> ExitCode {
     // Without a reader on stderr the exit code still tells.
     let _ = writeln!(io::stderr(), "shout-load: {line}");
     ExitCode::from(code)

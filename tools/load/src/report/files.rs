@@ -1,13 +1,14 @@
 //! A run as the contents of a file, in any of the formats. Pure: no I/O.
 
 use super::document::Document;
-use super::{hgrm, intervals};
+use super::{hgrm, intervals, page};
 use crate::cli::Format;
 
 /// The whole file.
 pub fn contents(format: Format, run: &Document) -> String {
     match format {
         Format::Json => json(run) + "\n",
+        Format::Html => page::html(run),
         Format::Hgrm => {
             let response = run.latency.response.histogram();
             hgrm::text(&response.unwrap_or_else(crate::recorder::histogram))

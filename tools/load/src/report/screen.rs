@@ -241,12 +241,12 @@ fn processes(text: &mut String, run: &Document) -> std::fmt::Result {
     Ok(())
 }
 
-fn percentile(latency: &Latency, name: &str) -> String {
+pub(super) fn percentile(latency: &Latency, name: &str) -> String {
     latency.p.get(name).map_or_else(|| "-".into(), |quantile| micros(quantile.v))
 }
 
 /// Microseconds with one decimal: `4,120.0`.
-fn micros(nanos: Nanos) -> String {
+pub(super) fn micros(nanos: Nanos) -> String {
     let tenths = (nanos + 50) / 100;
     format!("{}.{}", count(tenths / 10), tenths % 10)
 }
@@ -256,16 +256,16 @@ fn short_micros(nanos: Nanos) -> String {
     if nanos.is_multiple_of(1000) { count(nanos / 1000) } else { format!("{}", nanos as f64 / 1000.0) }
 }
 
-fn seconds(nanos: Nanos) -> String {
+pub(super) fn seconds(nanos: Nanos) -> String {
     format!("{:.2}s", nanos as f64 / SECOND as f64)
 }
 
-fn per_second(number: u64, nanos: Nanos) -> u64 {
+pub(super) fn per_second(number: u64, nanos: Nanos) -> u64 {
     if nanos == 0 { 0 } else { (number as f64 * SECOND as f64 / nanos as f64).round() as u64 }
 }
 
 /// A share that says 100 % or 0 % only when it is.
-fn percent(part: u64, whole: u64) -> String {
+pub(super) fn percent(part: u64, whole: u64) -> String {
     if whole == 0 {
         return "-".into();
     }
@@ -281,7 +281,7 @@ fn percent(part: u64, whole: u64) -> String {
 }
 
 /// A count with its thousands apart: `1,234,567`.
-fn count(number: u64) -> String {
+pub(super) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in digits.chars().enumerate() {
@@ -293,7 +293,7 @@ fn count(number: u64) -> String {
     grouped
 }
 
-fn plural(number: usize, what: &str) -> String {
+pub(super) fn plural(number: usize, what: &str) -> String {
     format!("{} {what}{}", count(number as u64), if number == 1 { "" } else { "s" })
 }
 
