@@ -60,7 +60,7 @@ pub struct Saved {
     #[arg(long)]
     pub json: bool,
 
-    /// Write a file: .json, .html, .hgrm for the response times, .ndjson or .csv for the intervals, a line each; may be
+    /// Write a file: .json, .html, .hgrm for the response times, .hlog, .ndjson or .csv for the intervals; may be
     /// repeated
     #[arg(short, long, value_parser = output, value_name = "FILE")]
     pub output: Vec<Output>,
@@ -123,7 +123,7 @@ pub struct Options {
     pub json: bool,
 
     /// Write the result to a file as well: .json, .html (a page with charts, and with the run inside), .hgrm for the
-    /// response times, .ndjson or .csv for the intervals, a line each; may be repeated
+    /// response times, .hlog, .ndjson or .csv for the intervals; may be repeated
     #[arg(short, long, value_parser = output, value_name = "FILE")]
     pub output: Vec<Output>,
 
@@ -150,6 +150,8 @@ pub enum Format {
     Html,
     /// The distribution of the response times.
     Hgrm,
+    /// The histograms of the intervals, as `HdrHistogram`'s tools read them.
+    Hlog,
     /// The intervals as JSON, one a line, each with its histograms.
     Ndjson,
     /// The intervals as a table.
@@ -267,9 +269,10 @@ fn output(text: &str) -> Result<Output, String> {
         Some("json") => Format::Json,
         Some("html") => Format::Html,
         Some("hgrm") => Format::Hgrm,
+        Some("hlog") => Format::Hlog,
         Some("ndjson") => Format::Ndjson,
         Some("csv") => Format::Csv,
-        _ => return Err("the extension says what to write: .json, .html, .hgrm, .ndjson or .csv".into()),
+        _ => return Err("the extension says what to write: .json, .html, .hgrm, .hlog, .ndjson or .csv".into()),
     };
     Ok(Output { path, format })
 }

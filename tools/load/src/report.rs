@@ -6,6 +6,7 @@
 pub mod document;
 pub mod files;
 pub mod hgrm;
+pub mod hlog;
 pub mod intervals;
 pub mod page;
 pub mod screen;

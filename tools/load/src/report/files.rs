@@ -1,7 +1,7 @@
 //! A run as the contents of a file, in any of the formats. Pure: no I/O.
 
 use super::document::Document;
-use super::{hgrm, intervals, page};
+use super::{hgrm, hlog, intervals, page};
 use crate::cli::Format;
 
 /// The whole file.
@@ -13,6 +13,7 @@ pub fn contents(format: Format, run: &Document) -> String {
             let response = run.latency.response.histogram();
             hgrm::text(&response.unwrap_or_else(crate::recorder::histogram))
         }
+        Format::Hlog => hlog::text(run),
         Format::Ndjson => intervals::ndjson(&run.intervals),
         Format::Csv => intervals::csv(&run.intervals),
     }

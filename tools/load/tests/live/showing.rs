@@ -97,7 +97,7 @@ fn a_report_of_a_saved_run_says_what_the_run_said() {
     let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap();
     let original: Document = serde_json::from_str(&read(&json)).unwrap();
     for input in [&json, &html] {
-        let kinds = ["json", "html", "ndjson", "csv", "hgrm"];
+        let kinds = ["json", "html", "ndjson", "csv", "hgrm", "hlog"];
         let copies = kinds.map(|kind| folder().join(format!("copy.{kind}")).to_str().unwrap().to_owned());
         let mut arguments = vec!["report", input.to_str().unwrap()];
         arguments.extend(copies.iter().flat_map(|copy| ["-o", copy.as_str()]));
@@ -197,4 +197,102 @@ fn the_page_works_in_a_browser() {
     let start = format!("data-last=\"{:.2} to ", last.t_ns as f64 / 1e9);
     assert!(body.contains(&start), "{start} is not in {body}");
     assert!(body.contains("data-cursors=\"4\""), "{body}");
+}
+
+/// What a reader found in an interval log: under each tag, how many histograms, how many values, and the largest.
+type Found = std::collections::BTreeMap<String, (u64, u64, u64)>;
+
+/// The log of a run, and what any reader should find in it.
+fn logged(name: &str) -> (std::path::PathBuf, Found) {
+    let [json, _] = saved(name);
+    let log = folder().join(format!("{name}.hlog"));
+    assert!(run(&["report", json.to_str().unwrap(), "-o", log.to_str().unwrap()]).status.success());
+    let run: Document = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+    let number = run.intervals.len() as u64;
+    let latency = &run.latency;
+    let parts = [("response", &latency.response), ("service", &latency.service), ("lag", &latency.lag)];
+    (log, parts.map(|(tag, part)| (tag.to_owned(), (number, part.n, part.max))).into())
+}
+
+/// Runs a reader in another language, which prints a line of `Found` for each tag. `None` where it is not there.
+fn found_by(program: &str, arguments: &[&str], log: &std::path::Path) -> Option<Found> {
+    let output = std::process::Command::new(program).args(arguments).arg(log).output();
+    let Some(output) = output.ok().filter(|output| output.status.code() != Some(77)) else {
+        eprintln!("skipped: {program} or its HdrHistogram is not on this machine");
+        return None;
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let found = text.lines().map(|line| {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let [count, values, max] = [1, 2, 3].map(|field| fields[field].parse().unwrap());
+        (fields[0].to_owned(), (count, values, max))
+    });
+    Some(found.collect())
+}
+
+#[test]
+fn the_log_reads_back_in_rust() {
+    use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+    let (log, expected) = logged("rust");
+    let text = std::fs::read_to_string(log).unwrap();
+    assert!(text.starts_with("#[Histogram log format version 1.3]\n#[StartTime: "), "{text}");
+    let mut found: std::collections::BTreeMap<String, (u64, Histogram<u64>)> = std::collections::BTreeMap::new();
+    for entry in IntervalLogIterator::new(text.as_bytes()) {
+        let LogEntry::Interval(interval) = entry.unwrap() else { continue };
+        let bytes = base64::Engine::decode(&base64::prelude::BASE64_STANDARD, interval.encoded_histogram()).unwrap();
+        let histogram: Histogram<u64> =
+            hdrhistogram::serialization::Deserializer::new().deserialize(&mut bytes.as_slice()).unwrap();
+        let tag = interval.tag().unwrap().as_str().to_owned();
+        let entry = found.entry(tag).or_insert_with(|| (0, shout_load::recorder::histogram()));
+        entry.0 += 1;
+        entry.1.add(histogram).unwrap();
+    }
+    let found: Found = found.into_iter().map(|(tag, (number, sum))| (tag, (number, sum.len(), sum.max()))).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn the_log_reads_back_in_python() {
+    const READER: &str = "
+import sys
+try:
+    from hdrh.histogram import HdrHistogram
+except ImportError:
+    sys.exit(77)
+found = {}
+for line in open(sys.argv[1]):
+    if line.startswith('#'):
+        continue
+    tag, _, _, _, encoded = line.strip().split(',')
+    count, total = found.setdefault(tag[len('Tag='):], [0, HdrHistogram(1, 60_000_000_000, 3)])
+    found[tag[len('Tag='):]][0] = count + 1
+    total.add(HdrHistogram.decode(encoded))
+for tag, (count, total) in found.items():
+    print(tag, count, total.get_total_count(), total.get_max_value())
+";
+    let (log, expected) = logged("python");
+    let Some(found) = found_by("python3", &["-c", READER], &log) else { return };
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn the_log_reads_back_in_javascript() {
+    const READER: &str = "
+let hdr;
+try { hdr = require('hdr-histogram-js'); } catch { process.exit(77); }
+const found = {};
+for (const line of require('fs').readFileSync(process.argv[1], 'utf8').split('\\n')) {
+    if (!line || line.startsWith('#')) continue;
+    const [tag, , , , encoded] = line.split(',');
+    const one = hdr.decodeFromCompressedBase64(encoded);
+    const entry = found[tag.slice('Tag='.length)] ??= [0, null];
+    entry[0] += 1;
+    if (entry[1]) entry[1].add(one); else entry[1] = one;
+}
+for (const [tag, [count, total]] of Object.entries(found)) console.log(tag, count, total.totalCount, total.maxValue);
+";
+    let (log, expected) = logged("javascript");
+    let Some(found) = found_by("node", &["-e", READER, "--"], &log) else { return };
+    assert_eq!(found, expected);
 }
