@@ -10,3 +10,4 @@ pub mod hlog;
 pub mod intervals;
 pub mod page;
 pub mod screen;
+pub mod sparkline;

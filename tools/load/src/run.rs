@@ -52,6 +52,17 @@ pub struct Progress {
     pub elapsed: Nanos,
     /// What has happened in it.
     pub totals: Totals,
+    /// The last interval of the measurement that has ended.
+    pub latest: Option<Latest>,
+}
+
+/// An interval of the measurement, for whoever watches it.
+#[derive(Debug, Clone, Copy)]
+pub struct Latest {
+    /// How many there have been, with it.
+    pub number: u64,
+    /// The median and the 99th percentile of its response times; `None` without a reply.
+    pub quantiles: Option<(Nanos, Nanos)>,
 }
 
 /// Why a run could not be made.
@@ -147,7 +158,9 @@ impl Watcher<'_> {
         let watcher = &mut *self;
         let mut watch = |engine: &Engine, elapsed: Nanos| {
             let totals = engine.totals();
-            let wish = (watcher.watch)(&Progress { part, elapsed, totals });
+            let (intervals, number) = engine.intervals();
+            let latest = intervals.last().map(|interval| Latest { number, quantiles: interval.quantiles });
+            let wish = (watcher.watch)(&Progress { part, elapsed, totals, latest });
             watcher.interrupted |= wish != Wish::Continue;
             let nothing_came = totals.replied + totals.wrong_answers == 0;
             if wish == Wish::Continue && nothing_came && (totals.refused > 0 || elapsed > patience) {

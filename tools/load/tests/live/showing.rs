@@ -296,3 +296,43 @@ for (const [tag, [count, total]] of Object.entries(found)) console.log(tag, coun
     let Some(found) = found_by("node", &["-e", READER, "--"], &log) else { return };
     assert_eq!(found, expected);
 }
+
+#[test]
+fn a_run_of_several_intervals_ends_with_its_course() {
+    let server = RealServer::start();
+    let target = format!("udp://{}", server.address);
+    let output = run(&[&target, "-d", "300ms", "-R", "2k", "-w", "0", "-i", "50ms"]);
+    let screen = String::from_utf8(output.stdout).unwrap();
+    let line = screen.lines().find(|line| line.contains(" us   lost ")).unwrap_or_else(|| panic!("{screen}"));
+    let bars = |name: &str| line.split(name).nth(1).unwrap().split(' ').nth(1).unwrap().chars().count();
+    assert!(bars("p50") >= 3 && bars("p50") == bars("p99") && line.contains("(0.05 s each)"), "{line}");
+    assert!(output.stderr.is_empty(), "nothing is redrawn where there is no terminal");
+}
+
+#[test]
+fn a_terminal_shows_how_it_goes_and_is_left_clean() {
+    // A pseudo-terminal, whose output is copied to the standard output.
+    const TERMINAL: &str = "
+import os, pty, sys
+sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))
+";
+    let server = RealServer::start();
+    let target = format!("udp://{}", server.address);
+    let load = [target.as_str(), "-d", "1500ms", "-R", "1k", "-w", "0", "-i", "100ms"];
+    let shown = |extra: &[&str]| {
+        let mut command = std::process::Command::new("python3");
+        command.args(["-c", TERMINAL, env!("CARGO_BIN_EXE_shout-load")]).args(load).args(extra);
+        let output = command.stdin(std::process::Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = shown(&[]);
+    let drawn: Vec<&str> = text.split("\r\u{1b}[K").collect();
+    assert!(drawn.len() >= 4, "{text:?}");
+    let last = drawn[drawn.len() - 2];
+    assert!(last.contains("replies/s  lost 0  p50 ") && last.contains(" us  p99 "), "{last:?}");
+    assert!(!last.contains('\n') && last.chars().any(|bar| ('▁'..='█').contains(&bar)), "{last:?}");
+    assert!(last.starts_with("\u{1b}[?7l") && last.ends_with("\u{1b}[?7h"), "a narrow terminal would wrap {last:?}");
+    assert!(drawn[drawn.len() - 1].starts_with("shout-load "), "the line is gone before the result is printed");
+    assert!(!shown(&["--quiet"]).contains('\u{1b}'));
+}
