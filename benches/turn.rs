@@ -48,7 +48,7 @@ fn drive(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("tcp drive");
     for length in [SHORT, 256 << 10] {
         let mut drive = TcpDrive::new(length);
-        group.throughput(Throughput::Bytes(length as u64));
+        group.throughput(Throughput::BytesDecimal(length as u64));
         group.bench_function(BenchmarkId::from_parameter(length), |bencher| {
             bencher.iter(|| {
                 drive.arrive();

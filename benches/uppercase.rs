@@ -31,7 +31,7 @@ fn main() {
             // Raised by the first pass and lower case no more; no instruction depends on that.
             let mut text: Vec<u8> = sentence.iter().copied().cycle().take(size).collect();
             let mut grown = Vec::new();
-            group.throughput(Throughput::Bytes(size as u64));
+            group.throughput(Throughput::BytesDecimal(size as u64));
             group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
                 bencher.iter(|| {
                     if !uppercase::in_place(case, black_box(&mut text)) {

@@ -103,6 +103,10 @@ impl Connection {
     /// Asks no more of the peer: once the `unread` bytes that have already arrived are answered, the connection is
     /// finished.
     pub fn retire(&mut self, unread: u64) {
+        if self.retiring {
+            // What was carried may have been sent already, and nothing that belongs behind it may follow.
+            return;
+        }
         self.retiring = true;
         self.retiring_bytes = u32::try_from(unread).unwrap_or(u32::MAX);
         self.readable |= unread > 0;
@@ -160,7 +164,10 @@ impl Connection {
                 return Next::Finished;
             }
             if self.is_answering_the_last() && (self.retiring_bytes == 0 || !self.readable) {
-                return self.flush_carry(io, counters).unwrap_or(Next::Finished);
+                // The rest of a carried character is not waited for. If it comes while the carry stands in the tail,
+                // it comes too late to be read: it would be raised as if nothing had gone before.
+                self.retiring_bytes = 0;
+                return self.send_carry(io, counters).unwrap_or(Next::Finished);
             }
             if !self.readable {
                 return Next::Wait;
@@ -220,7 +227,7 @@ impl Connection {
         let length = match io.read(&mut chunk[CARRY_MAX..][..offered]) {
             Ok(0) => {
                 self.ended = true;
-                return self.flush_carry(io, counters).map_or(Ok(0), Err);
+                return self.send_carry(io, counters).map_or(Ok(0), Err);
             }
             Ok(length) => length,
             Err(error) => match error.kind() {
@@ -259,10 +266,12 @@ impl Connection {
         self.answer(io, answer, counters).map_or(Ok(length), Err)
     }
 
-    /// Sends what is carried as it is: no more will be read, so that it will not become a character.
-    fn flush_carry<S: Write>(&mut self, io: &mut S, counters: &mut Counters) -> Option<Next> {
+    /// No more is read: what is carried will not become a character, so it goes out as it is.
+    fn send_carry<S: Write>(&mut self, io: &mut S, counters: &mut Counters) -> Option<Next> {
         let carry = std::mem::take(&mut self.carry);
-        if self.lingering { None } else { self.answer(io, carry.as_bytes(), counters) }
+        // Bytes that were read some time ago are owed from now on, even if the socket takes none of them.
+        self.progress |= !carry.is_empty();
+        self.answer(io, carry.as_bytes(), counters)
     }
 
     /// Writes an answer; what the socket does not take becomes the tail.

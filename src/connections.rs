@@ -29,6 +29,9 @@ pub const CHUNK_LEN: usize = 256 * 1024;
 /// about a millisecond. The rest keep their places in the queue.
 const DRIVES_MAX: usize = 256;
 
+/// The place in the ready queue of a connection that has been closed. No slot has this number.
+const GONE: u32 = u32::MAX;
+
 /// How long a connection must have been idle before a new one may take its place.
 const ROOM_IDLE_MIN: Duration = Duration::from_millis(200);
 
@@ -158,6 +161,8 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
         // Counted before the first drive, so that those which queue themselves again wait for the next turn.
         for _ in 0..self.ready.len().min(DRIVES_MAX) {
             let Some(index) = self.ready.pop_front() else { break };
+            let Some(slot) = self.slots.get_mut(index as usize) else { continue };
+            slot.queued = false;
             self.drive(index as usize, now, counters);
             self.shed(counters);
         }
@@ -220,6 +225,8 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
 
     /// Closes everybody at once. What was still owed is counted as lost.
     pub fn cut_off(&mut self, counters: &mut Counters) {
+        // Nobody is driven any more, and without a queue a close has none to walk through.
+        self.ready.clear();
         for index in self.indices() {
             counters.tcp_cut_off += 1;
             self.close(index, counters);
@@ -265,6 +272,7 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
     fn dismiss(&mut self, index: usize, now: Instant, counters: &mut Counters) -> bool {
         self.retire(index);
         self.drive(index, now, counters);
+        self.shed(counters);
         let finished =
             self.quiet.queue_of(index) == Some(Queue::Lingering) && !self.slots[index].connection.is_readable();
         if finished {
@@ -292,9 +300,7 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
 
     /// One bounded run of one connection, and what follows from it.
     fn drive(&mut self, index: usize, now: Instant, counters: &mut Counters) {
-        // Gone since it was queued.
-        let Some(slot) = self.slots.get_mut(index) else { return };
-        slot.queued = false;
+        let slot = &mut self.slots[index];
         let connection = &mut slot.connection;
         let (unsent_before, held_before) = (connection.unsent(), connection.held());
         let next = connection.drive(&mut slot.stream, &mut self.scratch, self.limits.drive_bytes_max, counters);
@@ -341,6 +347,11 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
     /// none is left that could reach the slot's next owner.
     fn close(&mut self, index: usize, counters: &mut Counters) {
         let slot = self.slots.remove(index);
+        if slot.queued {
+            // Rare, and so worth a walk: left there, it would give the slot's next owner two drives in a turn. The place
+            // itself remains, for a turn that is under way has counted the queue.
+            self.ready.iter_mut().filter(|place| **place as usize == index).for_each(|place| *place = GONE);
+        }
         let lost = slot.connection.unsent();
         self.unsent -= lost;
         self.held -= slot.connection.held();

@@ -212,14 +212,19 @@ impl Datagrams {
     fn answer(&mut self, index: usize, message: Message, segments_max: usize, counters: &mut Counters) {
         let start = self.batch.range_of(index).start;
         let range = start..start + message.length;
-        if uppercase::in_place(self.rules.case, &mut self.batch.bytes_mut()[range.clone()]) {
+        let raised = uppercase::in_place(self.rules.case, &mut self.batch.bytes_mut()[range.clone()]);
+        if raised && datagrams_in(message.length, message.segment) <= segments_max {
             self.push(message, range, message.segment, segments_max);
             return;
         }
-        // Lengths may change, so that every datagram of a merged message becomes a reply of its own.
+        // Lengths may change, or runs are refused: every datagram of a merged message becomes a reply of its own.
         let segment = if message.segment == 0 { message.length } else { message.segment };
         for start in range.clone().step_by(segment) {
             let end = range.end.min(start + segment);
+            if raised {
+                self.push(message, start..end, 0, segments_max);
+                continue;
+            }
             uppercase::full(&self.batch.bytes()[start..end], &mut self.grown);
             if self.grown.len() > DATAGRAM_MAX {
                 counters.udp_dropped_too_long += 1;
@@ -289,7 +294,7 @@ impl Datagrams {
                     self.split(counters);
                 }
                 NextSend::Skip => {
-                    counters.udp_dropped_send_error += 1;
+                    counters.udp_dropped_send_error += self.replies.list[self.unsent].datagrams() as u64;
                     self.unsent += 1;
                 }
             }

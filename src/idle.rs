@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 /// The resolution of what is called quiet: a twentieth of the shortest timeout that a person would set.
 pub const TICK: Duration = Duration::from_millis(50);
 
+const TICKS_PER_SECOND: u32 = 20;
+
+const _: () = assert!(TICK.as_millis() * TICKS_PER_SECOND as u128 == 1000, "a second is a whole number of ticks");
+
 /// The index that means "none".
 const NONE: u32 = u32::MAX;
 
@@ -63,7 +67,9 @@ impl Quiet {
 
     /// Notes that something happened on connection `index` at `now`, and which queue it belongs in from here on.
     pub fn touch(&mut self, index: usize, queue: Queue, now: Instant) {
-        let tick = (now.saturating_duration_since(self.start).as_millis() / TICK.as_millis()) as u32;
+        let elapsed = now.saturating_duration_since(self.start);
+        // In two parts, because this runs at every message and `as_millis` divides 128 bits.
+        let tick = elapsed.as_secs() as u32 * TICKS_PER_SECOND + elapsed.subsec_millis() / TICK.as_millis() as u32;
         if index >= self.links.len() {
             self.links.resize(index + 1, UNLINKED);
         }

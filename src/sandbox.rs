@@ -47,7 +47,8 @@ mod linux {
         c::SYS_sendmsg,
         c::SYS_recvmmsg,
         c::SYS_sendmmsg,
-        // The standard streams, and the service manager.
+        // The standard streams, as far as they have room, and the service manager.
+        c::SYS_ppoll,
         c::SYS_read,
         c::SYS_write,
         // Memory, but for the two calls that could make it executable.
@@ -111,20 +112,23 @@ mod linux {
 
     /// The filter behind the lists above.
     fn filter(threads: bool) -> Result<BpfProgram, BackendError> {
-        let without = |bits: c::c_int| argument(2, SeccompCmpOp::MaskedEq(bits as u64), 0);
-        let equal = |index, value| argument(index, SeccompCmpOp::Eq, value);
+        use SeccompCmpOp::{Eq, MaskedEq};
+        let not_executable = [(2, MaskedEq(c::PROT_EXEC as u64), 0)];
         let mut rules: BTreeMap<c_long, Vec<SeccompRule>> = LOOP.iter().map(|&call| (call, Vec::new())).collect();
-        rules.insert(c::SYS_mmap, without(c::PROT_EXEC)?);
-        rules.insert(c::SYS_mprotect, without(c::PROT_EXEC)?);
+        rules.insert(c::SYS_mmap, only_with(&not_executable)?);
+        rules.insert(c::SYS_mprotect, only_with(&not_executable)?);
         // How much has arrived on a connection.
-        rules.insert(c::SYS_ioctl, equal(1, c::FIONREAD)?);
+        rules.insert(c::SYS_ioctl, only_with(&[(1, Eq, c::FIONREAD)])?);
+        // A connection that is closed with a reset.
+        let linger = [(1, Eq, c::SOL_SOCKET as u64), (2, Eq, c::SO_LINGER as u64)];
+        rules.insert(c::SYS_setsockopt, only_with(&linger)?);
         // The standard library makes sure that what it closes is open.
-        rules.insert(c::SYS_fcntl, equal(1, c::F_GETFD as u64)?);
+        rules.insert(c::SYS_fcntl, only_with(&[(1, Eq, c::F_GETFD as u64)])?);
         if threads {
             rules.extend(THREADS.iter().map(|&call| (call, Vec::new())));
             // A thread, and not a process.
             let thread = c::CLONE_THREAD as u64;
-            rules.insert(c::SYS_clone, argument(0, SeccompCmpOp::MaskedEq(thread), thread)?);
+            rules.insert(c::SYS_clone, only_with(&[(0, MaskedEq(thread), thread)])?);
         }
         // As if the kernel had never had the call: the C library then makes do with another that is on the list. It
         // does so for clone3, whose arguments no filter can see.
@@ -132,10 +136,13 @@ mod linux {
         SeccompFilter::new(rules, others, SeccompAction::Allow, std::env::consts::ARCH.try_into()?)?.try_into()
     }
 
-    /// The rule that this argument, the first being number 0, compares with `value` as said.
-    fn argument(index: u8, comparison: SeccompCmpOp, value: u64) -> Result<Vec<SeccompRule>, BackendError> {
-        let condition = SeccompCondition::new(index, SeccompCmpArgLen::Dword, comparison, value)?;
-        Ok(vec![SeccompRule::new(vec![condition])?])
+    /// The rule that these arguments, the first of a call being number 0, compare with their values as said.
+    fn only_with(arguments: &[(u8, SeccompCmpOp, u64)]) -> Result<Vec<SeccompRule>, BackendError> {
+        let condition = |(index, comparison, value): &(u8, SeccompCmpOp, u64)| {
+            SeccompCondition::new(*index, SeccompCmpArgLen::Dword, comparison.clone(), *value)
+        };
+        let conditions = arguments.iter().map(condition).collect::<Result<_, _>>()?;
+        Ok(vec![SeccompRule::new(conditions)?])
     }
 
     #[cfg(test)]

@@ -94,18 +94,25 @@ fn ascii_part(text: &mut [u8]) -> bool {
     seen.is_ascii()
 }
 
-/// Raises every valid character of `text` into `grown`; bytes that are not UTF-8 are copied.
+/// Raises every valid character of `text` into `grown`; bytes that are not UTF-8 are copied, and so is ASCII, which
+/// [`in_place`] has raised before.
 ///
 /// One character at a time is enough, because the mapping to upper case has no context (the final sigma is
 /// a rule for lower case): Unicode 17.0, section 3.13.
 pub fn full(text: &[u8], grown: &mut Vec<u8>) {
     grown.clear();
     for chunk in text.utf8_chunks() {
-        for character in chunk.valid().chars() {
-            for raised in character.to_uppercase() {
+        let mut rest = chunk.valid();
+        // Each pass takes at least one character.
+        while let Some(ascii_len) = rest.bytes().position(|byte| !byte.is_ascii()) {
+            grown.extend_from_slice(&rest.as_bytes()[..ascii_len]);
+            let mut characters = rest[ascii_len..].chars();
+            for raised in characters.next().into_iter().flat_map(char::to_uppercase) {
                 grown.extend_from_slice(raised.encode_utf8(&mut [0; 4]).as_bytes());
             }
+            rest = characters.as_str();
         }
+        grown.extend_from_slice(rest.as_bytes());
         grown.extend_from_slice(chunk.invalid());
     }
 }

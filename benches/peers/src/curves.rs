@@ -20,7 +20,7 @@ use crate::ending;
 use crate::measurement::{Attempt, Faults, Figures, Length, Load, Place, Stop, column, turns};
 use crate::plot::{self, Line, Plot};
 use crate::statistics::Spread;
-use crate::table::{Style, Table, cell, extremes, figure, grouped};
+use crate::table::{Style, Table, cell, extremes, figure, grouped, ratio};
 
 const NAME: &str = "curves";
 
@@ -275,7 +275,12 @@ impl Survey {
                 let rate = Spread::of(rounds.iter().flatten().map(|figures| figures.rate));
                 let lost = rounds.iter().flatten().map(|figures| figures.lost).sum();
                 let rate = cell(rate, |rate| grouped(rate.median.round() as u64));
-                row.extend([cell(cpu, |cpu| figure(cpu.median)), cell(cpu, extremes), rate, grouped(lost)]);
+                row.extend([
+                    cell(cpu, |cpu| figure(cpu.median)),
+                    cell(cpu, |cpu| extremes(cpu, figure)),
+                    rate,
+                    grouped(lost),
+                ]);
             }
             table.push(row);
         }
@@ -289,7 +294,7 @@ impl Survey {
             let _ = write!(text, "growth from {} to {}: ", unit.show(*first), unit.show(*last));
             let growths = self.contestants.iter().enumerate().map(|(index, contestant)| {
                 let growth = growth(&results[0][index], &results[points.len() - 1][index]);
-                let factor = |growth: Spread| format!("× {} ({})", figure(growth.median), extremes(growth));
+                let factor = |growth: Spread| format!("× {} ({})", ratio(growth.median), extremes(growth, ratio));
                 format!("{} {}", contestant.name, cell(growth, factor))
             });
             let _ = writeln!(text, "{}", growths.collect::<Vec<_>>().join(", "));

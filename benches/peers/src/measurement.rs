@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 use shout::target::{Protocol, Target};
+use shout_load::cli::Command;
 use shout_load::generator::Wish;
 use shout_load::host::{self, Cpu};
 use shout_load::plan::Plan;
@@ -82,7 +83,8 @@ impl Load {
         line.extend(self.flags());
         line.extend(["--duration".into(), nanoseconds(length.measured), "--warmup".into(), nanoseconds(length.warmup)]);
         line.extend(["--timeout".into(), nanoseconds(timeout), "--seed".into(), format!("{seed:x}")]);
-        let options = shout_load::cli::parse(line.into_iter().map(Into::into)).expect("flags that the tool documents");
+        let command = shout_load::cli::read(line.into_iter().map(Into::into)).expect("flags that the tool documents");
+        let Command::Run(options) = command else { unreachable!("a line that names no command asks for a run") };
         options.plan(target, false, seed).expect("sizes that suit the transport")
     }
 }
@@ -228,6 +230,7 @@ impl From<io::Error> for Stop {
 /// The place where all measurements are made: this machine, with its processors and limits, until a signal comes.
 #[derive(Debug)]
 pub struct Place {
+    processors: usize,
     /// The server's processor and ours.
     apart: Option<(Cpu, Cpu)>,
     /// 0 until a signal came.
@@ -248,7 +251,7 @@ impl Place {
             [first, .., last] => Some((first, last)).filter(|_| host::pin(None, last)),
             [] | [_] => None,
         };
-        Ok(Place { apart, signal })
+        Ok(Place { processors: processors.len(), apart, signal })
     }
 
     /// The most files that a process here may have open.
@@ -291,8 +294,8 @@ impl Place {
         let context = Context {
             command: std::env::args().collect(),
             server: Some(server.pid()),
+            processors: self.processors,
             pinned_to: self.apart.map(|(_, client)| client),
-            processors: shout_load::host::processors().len(),
         };
         let plan = load.plan(server.address(), length, seed);
         let mut watch = |_: &run::Progress| if self.signal().is_some() { Wish::Abort } else { Wish::Continue };

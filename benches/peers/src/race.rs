@@ -21,7 +21,7 @@ use crate::contestant::{self, Contestant, Field, Programs};
 use crate::ending;
 use crate::measurement::{Attempt, Faults, Figures, Length, Load, Place, Stop, column, turns};
 use crate::statistics::Spread;
-use crate::table::{self, Style, Table, cell, figure, grouped};
+use crate::table::{Style, Table, cell, extremes, figure, grouped, ratio};
 
 const NAME: &str = "race";
 
@@ -200,10 +200,10 @@ impl Race {
             table.push(vec![
                 contestant.name.clone(),
                 cell(row.rate, rate),
-                cell(row.rate_ratio, |ratio| figure(ratio.median)),
-                cell(row.rate_ratio, table::extremes),
+                cell(row.rate_ratio, |spread| ratio(spread.median)),
+                cell(row.rate_ratio, |spread| extremes(spread, ratio)),
                 cell(row.cpu, |cpu| figure(cpu.median)),
-                cell(row.cpu_ratio, |ratio| figure(ratio.median)),
+                cell(row.cpu_ratio, |spread| ratio(spread.median)),
                 cell(row.client, |share| format!("{:.0} %", share.median * 100.0)),
                 cell(row.p99, |p99| figure(p99.median)),
                 grouped(row.lost),

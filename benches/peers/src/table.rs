@@ -81,10 +81,16 @@ pub fn grouped(number: u64) -> String {
 pub fn figure(value: f64) -> String {
     // The bounds are where rounding would make one digit more.
     match value {
+        value if value < 0.9995 => format!("{value:.3}"),
         value if value < 9.995 => format!("{value:.2}"),
         value if value < 99.95 => format!("{value:.1}"),
         value => grouped(value.round() as u64),
     }
+}
+
+/// How many times as much, to a hundredth where that is worth knowing.
+pub fn ratio(value: f64) -> String {
+    if value < 1.0 { format!("{value:.2}") } else { figure(value) }
 }
 
 /// A cell for what may be missing.
@@ -92,9 +98,9 @@ pub fn cell<T>(value: Option<T>, show: impl FnOnce(T) -> String) -> String {
     value.map_or_else(|| NONE.into(), show)
 }
 
-/// `0.97..1.03`.
-pub fn extremes(spread: Spread) -> String {
-    format!("{}..{}", figure(spread.min), figure(spread.max))
+/// The smallest and the largest value, such as `0.97..1.03`.
+pub fn extremes(spread: Spread, show: fn(f64) -> String) -> String {
+    format!("{}..{}", show(spread.min), show(spread.max))
 }
 
 #[cfg(test)]
@@ -133,8 +139,9 @@ mod tests {
 
     #[test]
     fn figures_have_three_digits_and_groups() {
-        let shown = [0.0, 0.004, 1.234, 9.994, 9.996, 99.94, 99.96, 999.6, 1_234_567.8].map(figure);
-        assert_eq!(shown, ["0.00", "0.00", "1.23", "9.99", "10.0", "99.9", "100", "1,000", "1,234,568"]);
+        let shown = [0.0, 0.1234, 0.9996, 1.234, 9.994, 9.996, 99.94, 99.96, 999.6, 1_234_567.8].map(figure);
+        assert_eq!(shown, ["0.000", "0.123", "1.00", "1.23", "9.99", "10.0", "99.9", "100", "1,000", "1,234,568"]);
+        assert_eq!([0.123, 0.996, 1.0, 12.34].map(ratio), ["0.12", "1.00", "1.00", "12.3"]);
         assert_eq!([0, 12, 999, 1_000, 1_000_000].map(grouped), ["0", "12", "999", "1,000", "1,000,000"]);
     }
 
@@ -142,6 +149,6 @@ mod tests {
     fn a_missing_figure_is_a_dash() {
         assert_eq!(cell(None, figure), NONE);
         assert_eq!(cell(Some(2.0), figure), "2.00");
-        assert_eq!(extremes(Spread { min: 0.97, median: 1.0, max: 12.0 }), "0.97..12.0");
+        assert_eq!(extremes(Spread { min: 0.97, median: 1.0, max: 12.0 }, ratio), "0.97..12.0");
     }
 }

@@ -154,6 +154,47 @@ fn curves_are_measured_and_drawn() {
     fs::remove_dir_all(directory).unwrap();
 }
 
+/// A server in Python that adds to `file` how many connections it has, whenever there are more than ever before.
+fn counting_server(name: &str, file: &Path) -> String {
+    const LINES: &str = "\
+import asyncio, sys
+now = most = 0
+async def serve(reader, writer):
+    global now, most
+    now += 1
+    if now > most:
+        most = now
+        with open(sys.argv[2], \"a\") as file:
+            print(most, file=file)
+    try:
+        while text := await reader.read(65536):
+            writer.write(text.upper())
+    finally:
+        now -= 1
+async def main():
+    server = await asyncio.start_server(serve, \"127.0.0.1\", int(sys.argv[1]))
+    await server.serve_forever()
+asyncio.run(main())";
+    format!("{name}=python3 -c '{LINES}' {{port}} '{}' 2>&1", file.display())
+}
+
+#[test]
+fn idle_connections_are_there_while_the_others_talk() {
+    if python_is_missing() {
+        return;
+    }
+    let (directory, counts) = (scratch("idle"), scratch("counts"));
+    let added = counting_server("counting", &counts);
+    let words = ["--test", "--curves", "idle", "--contestants", "naive-mio", "--add", &added, "--out"];
+    let (output, code) = run(CURVES, &[&words[..], &[directory.to_str().unwrap()]].concat());
+    assert_eq!(code, ExitCode::SUCCESS, "{output}");
+    let most = fs::read_to_string(&counts).unwrap().lines().map(|line| line.parse().unwrap()).max();
+    // A trial goes from no idle connection to ten, with 64 others; one more was made to see whether the server is there.
+    assert!(matches!(most, Some(74 | 75)), "{most:?}");
+    fs::remove_file(counts).unwrap();
+    fs::remove_dir_all(directory).unwrap();
+}
+
 #[test]
 fn bad_arguments_end_with_code_2_and_no_output() {
     for words in [

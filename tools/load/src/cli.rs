@@ -9,8 +9,11 @@ use shout::target::{Protocol, Target};
 use shout::units;
 
 use crate::engine::Demand;
+use crate::gates::{self, Objective};
+use crate::lab;
 use crate::plan::{LONGEST_DATAGRAM, LONGEST_MESSAGE, MOST_LANES, Plan};
 use crate::schedule::Process;
+use crate::verify;
 
 /// The fastest schedule: ten times what a processor can send, and slow enough for its times to be told apart.
 const HIGHEST_RATE: f64 = 100e6;
@@ -48,6 +51,10 @@ pub enum Command {
     Run(Box<Options>),
     /// Show a saved run again, and write it in other formats.
     Report(Saved),
+    /// Check that a server keeps the contract: every byte value, size, cut and ending that tends to go wrong.
+    Verify(verify::Options),
+    /// An echo server that misbehaves as told, with an answer key at its end.
+    Lab(Box<lab::Options>),
 }
 
 /// The options of a report.
@@ -126,6 +133,24 @@ pub struct Options {
     /// response times, .hlog, .ndjson or .csv for the intervals; may be repeated
     #[arg(short, long, value_parser = output, value_name = "FILE")]
     pub output: Vec<Output>,
+
+    /// A condition that the run must meet, such as "p99<2ms", "loss<0.1%", "rate>49k", "errors=0" or "lag<100us"; may be
+    /// repeated. Percentiles and max count a lost message as infinitely slow. Exit code 3 if it is not met, 4 if the
+    /// measurement is invalid
+    #[arg(long, value_name = "CONDITION")]
+    pub slo: Vec<Objective>,
+
+    /// An earlier result (.json): the run must not be worse in p50, p99 and rate
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
+
+    /// By how much it may be worse than the baseline
+    #[arg(long, value_name = "SHARE", value_parser = gates::share, default_value = "5%", requires = "baseline")]
+    pub max_regress: f64,
+
+    /// Exit code 4 unless the measurement is valid beyond doubt
+    #[arg(long)]
+    pub strict: bool,
 
     /// No progress line
     #[arg(short, long)]
@@ -209,6 +234,11 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, s
     shout::arguments::parse::<Cli>(arguments).map(Cli::command)
 }
 
+/// Reads a command line that this program made up itself.
+pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
+    Cli::try_parse_from(arguments).map(Cli::command)
+}
+
 /// Reads a rate such as `500`, `50k`, `50k/s` or `200/ms`, in messages a second.
 fn rate(text: &str) -> Result<f64, String> {
     let hint = || format!("a rate looks like 500, 50k, 50k/s or 200/ms, and is at most {}m", HIGHEST_RATE / 1e6);
@@ -242,7 +272,7 @@ fn positive_count(text: &str) -> Result<u64, String> {
     }
 }
 
-fn positive_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
     match units::duration(text)? {
         Duration::ZERO => Err("longer than nothing".into()),
         duration => Ok(duration),
@@ -259,7 +289,7 @@ fn size(text: &str) -> Result<usize, String> {
     if size <= LONGEST_MESSAGE { Ok(size) } else { Err(format!("at most {LONGEST_MESSAGE} bytes")) }
 }
 
-fn seed(text: &str) -> Result<u64, String> {
+pub(crate) fn seed(text: &str) -> Result<u64, String> {
     u64::from_str_radix(text, 16).map_err(|_| "a seed is 1 to 16 hexadecimal digits".into())
 }
 
@@ -282,9 +312,9 @@ mod tests {
     use super::*;
 
     fn options(line: &str) -> Options {
-        match Cli::try_parse_from(line.split_whitespace()).unwrap().command() {
+        match read(line.split_whitespace().map(OsString::from)).unwrap() {
             Command::Run(options) => *options,
-            other @ Command::Report(_) => panic!("{other:?}"),
+            other => panic!("{other:?}"),
         }
     }
 

@@ -21,6 +21,7 @@ use std::collections::VecDeque;
 use crate::clock::Nanos;
 use crate::intervals::{Flow, Interval, Intervals};
 use crate::ledger::{DatagramLedger, StreamLedger};
+use crate::loss::Bursts;
 use crate::payload::{Identity, Payload};
 use crate::recorder::Recorder;
 use crate::schedule::Arrivals;
@@ -155,6 +156,7 @@ impl Engine {
         for index in 0..self.groups.len() {
             let group = &mut self.groups[index];
             group.recorder.reset();
+            group.recorder.evidence.begin(now);
             group.ready.clear();
             group.want = match stage.demand {
                 Demand::Closed { .. } => Want::Answers,
@@ -320,6 +322,7 @@ impl Engine {
             };
             recorder.sent(flight, length);
         }
+        recorder.evidence.sent(count, issued);
     }
 
     /// The lane's socket has no room for what was composed.
@@ -333,6 +336,11 @@ impl Engine {
     pub fn unblocked(&mut self, lane: usize) {
         self.lanes[lane].is_blocked = false;
         self.queue(lane);
+    }
+
+    /// So many of the messages of this lane were taken by the kernel and dropped by the network interface.
+    pub fn unsent(&mut self, lane: usize, count: u64) {
+        self.recorder(lane).counts.unsent += count;
     }
 
     /// How many messages are under way on this lane: while none is, there is nothing to read.
@@ -408,6 +416,17 @@ impl Engine {
             flow.lost += counts.lost;
         }
         flow
+    }
+
+    /// The runs of consecutive messages lost, over all UDP lanes.
+    pub fn bursts(&self) -> Bursts {
+        let mut sum = Bursts::default();
+        for lane in &self.lanes {
+            if let Book::Datagrams(ledger) = &lane.book {
+                sum.add(ledger.bursts());
+            }
+        }
+        sum
     }
 
     fn recorder(&mut self, lane: usize) -> &mut Recorder {

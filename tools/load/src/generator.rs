@@ -268,6 +268,7 @@ impl Generator {
             Socket::Gone => return issued_at,
         };
         self.engine.sent(lane, flush.issued, issued_at);
+        self.engine.unsent(lane, flush.unsent);
         self.engine.refused(lane, flush.refused);
         match flush.next {
             AfterFlush::Continue if is_new => {}

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use crate::clock::Nanos;
+use crate::loss::Bursts;
 
 /// When a message was to leave, and when it left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,6 +44,8 @@ enum State {
     InFlight,
     Answered,
     Lost,
+    /// Answered, and lost all the same: the answer came too late.
+    TooLate,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -70,6 +73,17 @@ pub struct DatagramLedger {
     /// Nothing is known of messages below this number: the ring was too short for them.
     remembered_from: u64,
     newest_answered: Option<u64>,
+    /// Apart, so that a lane stays small.
+    bursts: Box<Bursts>,
+}
+
+/// Messages that have just been given up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Expired {
+    /// How many.
+    pub count: usize,
+    /// How long they were in flight, all together.
+    pub held: Nanos,
 }
 
 impl DatagramLedger {
@@ -90,6 +104,7 @@ impl DatagramLedger {
             stage_start: 0,
             remembered_from: 0,
             newest_answered: None,
+            bursts: Box::default(),
         }
     }
 
@@ -159,10 +174,15 @@ impl DatagramLedger {
         let slot = &mut self.slots[index];
         match std::mem::replace(&mut slot.state, State::Answered) {
             State::Answered => Arrival::Duplicate,
+            State::TooLate => {
+                slot.state = State::TooLate;
+                Arrival::Duplicate
+            }
             State::Lost => Arrival::Late { lost_now: false },
             State::Composed | State::InFlight => {
                 self.in_flight -= 1;
                 if now.saturating_sub(slot.flight.issued) > self.timeout {
+                    slot.state = State::TooLate;
                     Arrival::Late { lost_now: true }
                 } else {
                     Arrival::OnTime(slot.flight)
@@ -181,23 +201,30 @@ impl DatagramLedger {
         newest - sequence
     }
 
-    /// Gives up the messages whose deadline has passed, and says how many they were. Amortised constant per message.
-    pub fn expire(&mut self, now: Nanos) -> usize {
-        let mut lost = 0;
+    /// Gives up the messages whose deadline has passed. Amortised constant per message.
+    pub fn expire(&mut self, now: Nanos) -> Expired {
+        let mut expired = Expired::default();
         while self.oldest < self.issued {
             let index = self.index(self.oldest);
             let slot = &mut self.slots[index];
             if slot.state == State::InFlight {
-                if now.saturating_sub(slot.flight.issued) <= self.timeout {
+                let held = now.saturating_sub(slot.flight.issued);
+                if held <= self.timeout {
                     break;
                 }
                 slot.state = State::Lost;
-                lost += 1;
+                expired.count += 1;
+                expired.held += held;
             }
-            self.oldest += 1;
+            self.pass_oldest();
         }
-        self.in_flight -= lost;
-        lost
+        self.in_flight -= expired.count;
+        expired
+    }
+
+    /// The runs of lost messages, as far as every message before them is settled.
+    pub fn bursts(&self) -> Bursts {
+        *self.bursts
     }
 
     /// The only message in flight, where there is exactly one.
@@ -219,12 +246,20 @@ impl DatagramLedger {
         self.stage_start = self.composed;
         self.oldest = self.composed;
         self.newest_answered = None;
+        *self.bursts = Bursts::default();
     }
 
     fn pass_settled(&mut self) {
         while self.oldest < self.issued && self.slots[self.index(self.oldest)].state != State::InFlight {
-            self.oldest += 1;
+            self.pass_oldest();
         }
+    }
+
+    /// Each message is passed once, in the order of their numbers, when it is settled.
+    fn pass_oldest(&mut self) {
+        let state = self.slots[self.index(self.oldest)].state;
+        self.bursts.push(matches!(state, State::Lost | State::TooLate));
+        self.oldest += 1;
     }
 
     fn index(&self, sequence: u64) -> usize {
@@ -418,7 +453,7 @@ mod tests {
                     }
                     Step::Pass(time) => now += time,
                     Step::Expire => {
-                        lost += ledger.expire(now);
+                        lost += ledger.expire(now).count;
                         model.expire(now);
                         prop_assert_eq!(lost, model.lost.iter().filter(|lost| **lost).count());
                     }
@@ -444,7 +479,7 @@ mod tests {
                         Arrival::Late { lost_now: false } | Arrival::Duplicate | Arrival::Unknown | Arrival::Stale => {}
                     },
                     Step::Pass(time) => now += time,
-                    Step::Expire => settled += ledger.expire(now),
+                    Step::Expire => settled += ledger.expire(now).count,
                 }
                 prop_assert!(ledger.in_flight() <= 16);
                 prop_assert_eq!(sent, settled + ledger.in_flight());

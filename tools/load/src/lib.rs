@@ -14,10 +14,13 @@
 //!    ├── schedule   when to send                              │
 //!    ├── payload    what to send, what must come back         ▼
 //!    ├── ledger     what is under way                       clock
-//!    ├── recorder   what happened
+//!    ├── recorder   what happened; evidence, for the verdict on it
 //!    └── intervals  and when
 //!
-//!  report ── document (JSON), intervals, screen, page, hgrm                saved ──▶ report
+//!  report ── document (JSON), intervals, screen, page, hgrm, hlog          saved ──▶ report
+//!
+//!  whether to believe it: floor, observer (what the machine did) ──▶ verdict (statistics, loss) ──▶ gates
+//!  lab ── a server that misbehaves as told: does a tool notice?      verify ── does a server keep the contract?
 //! ```
 //!
 //! Reading order: [`payload`], [`ledger`] and [`schedule`] are the ideas; [`engine`] puts them together without a clock
@@ -26,10 +29,17 @@
 pub mod cli;
 pub mod clock;
 pub mod engine;
+pub mod evidence;
+pub mod facts;
+pub mod floor;
+pub mod gates;
 pub mod generator;
 pub mod host;
 pub mod intervals;
+pub mod lab;
 pub mod ledger;
+pub mod loss;
+pub mod observer;
 pub mod own_server;
 pub mod pace;
 pub mod payload;
@@ -41,5 +51,8 @@ pub mod run;
 pub mod saved;
 pub mod schedule;
 pub mod sockets;
+pub mod statistics;
+pub mod verdict;
+pub mod verify;
 
 pub use program::main;

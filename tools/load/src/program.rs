@@ -15,14 +15,17 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::cli::{self, Command, Options, Output};
 use crate::clock::SECOND;
+use crate::gates::{self, Gates};
 use crate::generator::Wish;
 use crate::host;
+use crate::lab;
 use crate::own_server::{self, OwnServer};
 use crate::plan::{Plan, nanos};
 use crate::report::document::Document;
 use crate::report::{files, screen, sparkline::sparkline};
 use crate::run::{Context, Latest, Part, Progress, exit, measure};
 use crate::saved;
+use crate::verify;
 
 /// A process ended by a signal says so with this much more than the signal's number.
 const SIGNALLED: usize = 128;
@@ -37,6 +40,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let options = match cli::parse(arguments) {
         Ok(Command::Run(options)) => options,
         Ok(Command::Report(options)) => return saved::report(&options),
+        Ok(Command::Verify(options)) => return verify::main(&options),
+        Ok(Command::Lab(options)) => return lab::main(&options),
         Err(code) => return code,
     };
     match Job::new(*options, command) {
@@ -102,8 +107,12 @@ impl Job {
 
     fn run(&mut self) -> ExitCode {
         let mut worst = exit::DONE;
-        for index in 0..self.plans.len() {
-            let plan = &self.plans[index];
+        // Read before the load starts: a baseline that is not there should not cost a run.
+        let all_gates = match (0..self.plans.len()).map(|index| self.gates(index)).collect::<Result<Vec<_>, _>>() {
+            Ok(gates) => gates,
+            Err(line) => return complain(&line, exit::FAILED),
+        };
+        for (index, (plan, gates)) in self.plans.iter().zip(&all_gates).enumerate() {
             let mut line = ProgressLine::new(plan, self.options.quiet);
             let signals = &self.signals;
             let outcome = measure(plan, &self.context, &mut |progress| {
@@ -111,12 +120,13 @@ impl Job {
                 signals.wish()
             });
             line.clear();
-            let document = match outcome {
+            let mut document = match outcome {
                 Ok(document) => document,
                 Err(failure) => {
                     return complain(&failure.to_string(), self.signals.exit_code().unwrap_or(exit::FAILED));
                 }
             };
+            gates::apply(gates, &mut document);
             worst = worst.max(document.exit);
             if let Err(error) = self.deliver(&document, index) {
                 return error;
@@ -126,6 +136,20 @@ impl Job {
             }
         }
         ExitCode::from(worst)
+    }
+
+    /// The gates of a run. With two runs, each has its own baseline, written as the outputs are.
+    fn gates(&self, index: usize) -> Result<Gates, String> {
+        let read = |path: &PathBuf| {
+            let path = self.path_of(path, index);
+            let refusal =
+                |error: &dyn std::fmt::Display| format!("cannot read the baseline {}: {error}", path.display());
+            let text = fs::read_to_string(&path).map_err(|error| refusal(&error))?;
+            let document: Document = serde_json::from_str(&text).map_err(|error| refusal(&error))?;
+            Ok::<_, String>((Box::new(document), self.options.max_regress))
+        };
+        let baseline = self.options.baseline.as_ref().map(read).transpose()?;
+        Ok(Gates { objectives: self.options.slo.clone(), baseline, is_strict: self.options.strict })
     }
 
     /// Prints and writes a result. `Err` is the exit code of a program that need not or cannot go on.

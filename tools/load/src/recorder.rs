@@ -5,6 +5,7 @@
 use hdrhistogram::Histogram;
 
 use crate::clock::{Nanos, SECOND};
+use crate::evidence::Evidence;
 use crate::ledger::Flight;
 
 /// Latencies above this are recorded as this, and counted in [`Counts::clamped`].
@@ -30,6 +31,8 @@ pub struct Counts {
     pub sent: u64,
     /// Times that a socket had no room for a message.
     pub send_blocked: u64,
+    /// Messages that count as sent and that the network interface had no room for.
+    pub unsent: u64,
     /// Messages answered in time with exactly the right bytes.
     pub replied: u64,
     /// Messages answered in time with wrong bytes: each is also `corrupt` or `truncated`.
@@ -77,6 +80,7 @@ impl Counts {
         self.scheduled += other.scheduled;
         self.sent += other.sent;
         self.send_blocked += other.send_blocked;
+        self.unsent += other.unsent;
         self.replied += other.replied;
         self.wrong += other.wrong;
         self.lost += other.lost;
@@ -120,6 +124,8 @@ pub struct Recorder {
     pub service: Histogram<u64>,
     /// Issue − intended time, of every message sent: the generator's own delay.
     pub lag: Histogram<u64>,
+    /// What the verdict on the run is made of.
+    pub evidence: Evidence,
 }
 
 impl Default for Recorder {
@@ -130,6 +136,7 @@ impl Default for Recorder {
             response: histogram(),
             service: histogram(),
             lag: histogram(),
+            evidence: Evidence::default(),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! [`document::Document`] is the run, as it stands in a JSON file. Everything else is drawn from it alone, so a
 //! saved run can be shown again, and what the screen says is what the files say.
 
+mod closing;
 pub mod document;
 pub mod files;
 pub mod hgrm;
@@ -11,3 +12,4 @@ pub mod intervals;
 pub mod page;
 pub mod screen;
 pub mod sparkline;
+pub mod trust;

@@ -8,14 +8,18 @@ use hdrhistogram::Histogram;
 
 use crate::clock::{Clock, Nanos};
 use crate::engine::{Engine, Totals, Transport};
+use crate::facts::Measured;
+use crate::floor::{self, Floor};
 use crate::generator::{Generator, Wish};
 use crate::host::{self, Cpu};
+use crate::observer::{Observation, Observer, Usage};
 use crate::payload::Payload;
 use crate::plan::{Plan, nanos};
 use crate::recorder::{self, Recorder};
 use crate::report::document::{
     Config, Connections, Counts, Document, Environment, Latencies, Latency, PerTransport, Process, SCHEMA, Time, Tool,
 };
+use crate::verdict;
 
 /// Exit codes of a run, from the least to the most important.
 pub mod exit {
@@ -23,6 +27,10 @@ pub mod exit {
     pub const DONE: u8 = 0;
     /// There was nothing to measure: no connection, or no reply at all.
     pub const FAILED: u8 = 1;
+    /// The run did not meet a condition, or was worse than its baseline.
+    pub const GATE_FAILED: u8 = 3;
+    /// The measurement is not to be believed, and somebody hung a decision on it.
+    pub const INVALID: u8 = 4;
     /// The server answered wrong bytes.
     pub const WRONG_PAYLOAD: u8 = 5;
 }
@@ -97,6 +105,8 @@ pub struct Context {
 pub fn measure(plan: &Plan, context: &Context, watch: &mut dyn FnMut(&Progress) -> Wish) -> Result<Document, Failure> {
     let cannot_reach = |error: io::Error| Failure(format!("cannot reach {}: {error}", plan.target));
     let address = choose_address(plan).map_err(cannot_reach)?;
+    // A machine without a floor, for want of sockets or threads, is measured all the same.
+    let floor = floor::measure(context.pinned_to).ok();
     let mut generator = Generator::open(plan, address).map_err(cannot_reach)?;
     let local = host::is_local(address);
     let server = context.server.or_else(|| {
@@ -113,12 +123,12 @@ pub fn measure(plan: &Plan, context: &Context, watch: &mut dyn FnMut(&Progress) 
     }
     let warmup_ns = clock.now();
     let start_unix_ns = nanos(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
-    let before = Usage::now(server);
+    let observer = Observer::start(address, server, local);
     let began = clock.now();
     generator.record_intervals(nanos(plan.interval));
     watcher.run(&mut generator, &plan.measured_stage(), Part::Measurement)?;
     let wall_ns = clock.now() - began;
-    let usage = before.until_now();
+    let seen = observer.so_far();
     let engine = generator.engine();
     let time = Time {
         start_unix_ns,
@@ -128,19 +138,25 @@ pub fn measure(plan: &Plan, context: &Context, watch: &mut dyn FnMut(&Progress) 
         interrupted: watcher.interrupted,
     };
     let sent = engine.totals().sent;
-    let process = |pid: u32, cpu_ns: Nanos| Process {
+    let process = |pid: u32, usage: Usage| Process {
         pid,
         name: host::name(pid).unwrap_or_default(),
-        cpu_ns,
-        cpu_ns_per_message: cpu_ns.checked_div(sent).unwrap_or(0),
+        cpu_ns: usage.cpu,
+        cpu_ns_per_message: usage.cpu.checked_div(sent).unwrap_or(0),
         wall_ns,
+        voluntary_switches: usage.voluntary,
+        involuntary_switches: usage.involuntary,
+        resident_bytes: usage.resident,
     };
     let parts = Parts {
         time,
-        server: server.zip(usage.server).map(|(pid, cpu)| process(pid, cpu)),
-        generator: usage.own.map(|cpu| process(std::process::id(), cpu)),
+        server: server.zip(seen.server).map(|(pid, usage)| process(pid, usage)),
+        generator: seen.own.map(|usage| process(std::process::id(), usage)),
         local,
         address,
+        floor,
+        seen,
+        wall: wall_ns,
     };
     Ok(document(plan, context, &generator, parts))
 }
@@ -185,25 +201,6 @@ impl Watcher<'_> {
     }
 }
 
-/// CPU time used so far by both sides.
-struct Usage {
-    pid: Option<u32>,
-    server: Option<Nanos>,
-    own: Option<Nanos>,
-}
-
-impl Usage {
-    fn now(pid: Option<u32>) -> Self {
-        Usage { pid, server: pid.and_then(host::cpu_time), own: host::cpu_time(std::process::id()) }
-    }
-
-    fn until_now(self) -> Self {
-        let now = Usage::now(self.pid);
-        let since = |now: Option<Nanos>, before: Option<Nanos>| Some(now?.saturating_sub(before?));
-        Usage { pid: self.pid, server: since(now.server, self.server), own: since(now.own, self.own) }
-    }
-}
-
 /// What a document needs besides the plan and the recorders.
 struct Parts {
     time: Time,
@@ -211,6 +208,9 @@ struct Parts {
     generator: Option<Process>,
     local: bool,
     address: SocketAddr,
+    floor: Option<Floor>,
+    seen: Observation,
+    wall: Nanos,
 }
 
 fn document(plan: &Plan, context: &Context, generator: &Generator, parts: Parts) -> Document {
@@ -232,10 +232,19 @@ fn document(plan: &Plan, context: &Context, generator: &Generator, parts: Parts)
             sum.add(part).expect("all histograms have the same bounds");
         }
         let connect = (transport == Transport::Tcp).then(|| generator.connect_times());
-        let latency = latencies(recorder, connect);
+        let latency = latencies(recorder, recorder.evidence.effective_size(), connect);
         per_transport.insert(transport.name().to_owned(), PerTransport { counts: (&recorder.counts).into(), latency });
     }
     let connect = (generator.opened() > 0).then(|| generator.connect_times());
+    let measured = Measured {
+        plan,
+        engine: generator.engine(),
+        counts: &counts,
+        endings: &endings,
+        total: &total,
+        seen: &parts.seen,
+        wall: parts.wall,
+    };
     let model = plan.model();
     let exit = if counts.wrong_answers() > 0 {
         exit::WRONG_PAYLOAD
@@ -283,19 +292,25 @@ fn document(plan: &Plan, context: &Context, generator: &Generator, parts: Parts)
             closed: endings.closed,
             timeouts: endings.timed_out,
         },
-        latency: latencies(&total, connect),
+        latency: latencies(&total, measured.effective_size(), connect),
         per_transport,
         intervals: generator.engine().intervals().0.iter().map(Into::into).collect(),
         server: parts.server,
         generator: parts.generator,
+        loss: measured.loss(),
+        outliers: measured.outliers(),
+        validity: verdict::judge(&measured.facts(parts.floor.as_ref())),
+        floor: parts.floor,
+        gates: Vec::new(),
         exit,
     }
 }
 
-fn latencies(recorder: &Recorder, connect: Option<&Histogram<u64>>) -> Latencies {
+/// `size`: how many independent values the latencies are worth.
+fn latencies(recorder: &Recorder, size: f64, connect: Option<&Histogram<u64>>) -> Latencies {
     Latencies {
-        response: Latency::of(&recorder.response),
-        service: Latency::of(&recorder.service),
+        response: Latency::with_confidence(&recorder.response, size),
+        service: Latency::with_confidence(&recorder.service, size),
         lag: Latency::of(&recorder.lag),
         connect: connect.map(Latency::of),
     }

@@ -32,6 +32,8 @@ const MOST_REFUSALS: u64 = 10;
 pub struct Flush {
     /// Messages that have begun to leave and had not before.
     pub issued: usize,
+    /// Messages among them that the network interface had no room for.
+    pub unsent: u64,
     /// Times that an earlier datagram turned out to have been refused.
     pub refused: u64,
     /// What to do next.
@@ -113,7 +115,7 @@ impl DatagramLane {
 
     /// Sends what waits.
     pub fn flush(&mut self) -> Flush {
-        let (mut issued, mut refused) = (0, 0);
+        let (mut issued, mut unsent, mut refused) = (0, 0, 0);
         let next = loop {
             if issued == self.waiting {
                 break AfterFlush::Continue;
@@ -122,7 +124,10 @@ impl DatagramLane {
                 Ok(_) => issued += 1,
                 // The queue of the network interface was full. Linux drops such a datagram without a word, so here as
                 // there it has been sent, and is lost.
-                Err(error) if error.raw_os_error() == Some(Errno::NOBUFS.raw_os_error()) => issued += 1,
+                Err(error) if error.raw_os_error() == Some(Errno::NOBUFS.raw_os_error()) => {
+                    issued += 1;
+                    unsent += 1;
+                }
                 Err(error) => match error.kind() {
                     ErrorKind::Interrupted => {}
                     ErrorKind::WouldBlock => break AfterFlush::Wait,
@@ -134,7 +139,7 @@ impl DatagramLane {
         };
         self.waiting -= issued;
         self.outbox.drain(..issued * self.message);
-        Flush { issued, refused, next }
+        Flush { issued, unsent, refused, next }
     }
 
     /// Receives one datagram.
@@ -199,7 +204,7 @@ impl StreamLane {
             self.outbox.clear();
             self.written = 0;
         }
-        Flush { issued, refused: 0, next }
+        Flush { issued, unsent: 0, refused: 0, next }
     }
 
     /// Reads what has come.

@@ -12,6 +12,7 @@ impl Engine {
     pub fn datagram(&mut self, index: usize, bytes: &[u8], now: Nanos) {
         let Lane { book, group, .. } = &mut self.lanes[index];
         let Book::Datagrams(ledger) = book else { return };
+        let timeout = self.groups[*group].timeout;
         let recorder = &mut self.groups[*group].recorder;
         recorder.counts.bytes_received += bytes.len() as u64;
         let (sequence, comparison) = match identify(&self.payload, ledger, index as u16, bytes) {
@@ -36,13 +37,17 @@ impl Engine {
         let settled = match arrival {
             Arrival::OnTime(flight) if is_intact => {
                 recorder.replied(flight, now);
+                recorder.evidence.replied(flight, Identity { lane: index as u16, sequence }, now);
                 true
             }
-            Arrival::OnTime(_) => {
+            Arrival::OnTime(flight) => {
                 recorder.counts.wrong += 1;
+                recorder.evidence.unanswered(1, now.saturating_sub(flight.issued), now);
                 true
             }
             Arrival::Late { lost_now } => {
+                // It was in flight for a little longer than the timeout: the next sweep would have ended it.
+                recorder.evidence.unanswered(usize::from(lost_now), if lost_now { timeout } else { 0 }, now);
                 recorder.counts.lost += u64::from(lost_now);
                 recorder.counts.late += u64::from(is_intact);
                 lost_now
@@ -87,9 +92,11 @@ impl Engine {
             if let Some((flight, is_intact)) = ledger.complete() {
                 if is_intact {
                     recorder.replied(flight, now);
+                    recorder.evidence.replied(flight, message, now);
                 } else {
                     recorder.counts.corrupt += 1;
                     recorder.counts.wrong += 1;
+                    recorder.evidence.unanswered(1, now.saturating_sub(flight.issued), now);
                 }
             }
             self.free_place(index, now);

@@ -42,8 +42,9 @@ impl Engine {
         match &mut lane.book {
             Book::Datagrams(ledger) => {
                 let lost = ledger.expire(now);
-                group.recorder.counts.lost += lost as u64;
-                for _ in 0..lost {
+                group.recorder.counts.lost += lost.count as u64;
+                group.recorder.evidence.unanswered(lost.count, lost.held, now);
+                for _ in 0..lost.count {
                     self.free_place(index, now);
                 }
             }
@@ -71,6 +72,7 @@ impl Engine {
             counts.truncated += truncated;
             counts.wrong += truncated;
             counts.lost += abandoned.in_flight as u64 - truncated;
+            group.recorder.evidence.abandoned(abandoned.in_flight);
         }
     }
 

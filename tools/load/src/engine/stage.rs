@@ -13,6 +13,11 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// Whether its messages can be lost one by one.
+    pub fn is_datagrams(self) -> bool {
+        self == Transport::Udp
+    }
+
     /// The scheme of its URLs.
     pub fn name(self) -> &'static str {
         match self {

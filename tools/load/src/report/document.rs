@@ -12,7 +12,11 @@ use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer}
 use serde::{Deserialize, Serialize};
 
 use super::intervals::Interval;
+use super::trust::{GateResult, Loss, Outlier};
+use crate::evidence;
+use crate::floor::Floor;
 use crate::recorder;
+use crate::verdict::Validity;
 
 /// Names the shape of [`Document`]. It changes when a reader of the old shape would misunderstand the new one.
 pub const SCHEMA: &str = "shout-load/1";
@@ -55,6 +59,18 @@ pub struct Document {
     /// Our side.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub generator: Option<Process>,
+    /// What became of what was lost.
+    pub loss: Loss,
+    /// The slowest requests, at most a hundred, the slowest first.
+    pub outliers: Vec<Outlier>,
+    /// What this machine adds to any latency.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub floor: Option<Floor>,
+    /// Whether to believe all this.
+    pub validity: Validity,
+    /// The conditions that the run was to meet.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub gates: Vec<GateResult>,
     /// The exit code that this run asks for.
     pub exit: u8,
 }
@@ -141,6 +157,7 @@ pub struct Counts {
     pub scheduled: u64,
     pub sent: u64,
     pub send_blocked: u64,
+    pub unsent: u64,
     pub replied: u64,
     pub wrong: u64,
     pub lost: u64,
@@ -163,6 +180,7 @@ impl From<&recorder::Counts> for Counts {
             scheduled: counts.scheduled,
             sent: counts.sent,
             send_blocked: counts.send_blocked,
+            unsent: counts.unsent,
             replied: counts.replied,
             wrong: counts.wrong,
             lost: counts.lost,
@@ -226,6 +244,9 @@ pub struct Latency {
     pub unit: String,
     /// How many values.
     pub n: u64,
+    /// How many independent values they are worth, where that was found out.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub n_eff: Option<u64>,
     /// The mean.
     pub mean: u64,
     /// The standard deviation.
@@ -245,6 +266,12 @@ pub struct Latency {
 pub struct Quantile {
     /// The value, at the upper end of its bucket: at most 0.1 % too large.
     pub v: u64,
+    /// The lower end of its 95 % confidence interval, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lo: Option<u64>,
+    /// The upper end.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub hi: Option<u64>,
 }
 
 impl Latency {
@@ -256,12 +283,13 @@ impl Latency {
         } else {
             PERCENTILES
                 .iter()
-                .map(|(name, percentile)| (name.to_string(), Quantile { v: value(*percentile) }))
+                .map(|(name, percentile)| (name.to_string(), Quantile { v: value(*percentile), lo: None, hi: None }))
                 .collect()
         };
         Latency {
             unit: "ns".into(),
             n: histogram.len(),
+            n_eff: None,
             mean: histogram.mean().round() as u64,
             stdev: histogram.stdev().round() as u64,
             min: if histogram.is_empty() { 0 } else { histogram.min() },
@@ -269,6 +297,18 @@ impl Latency {
             p,
             hdr_v2: encode(histogram),
         }
+    }
+
+    /// Sums a histogram up that is worth `size` independent values, with the confidence intervals that it is good for.
+    pub fn with_confidence(histogram: &Histogram<u64>, size: f64) -> Self {
+        let mut latency = Latency::of(histogram);
+        latency.n_eff = Some(size as u64);
+        for (name, percentile) in PERCENTILES {
+            if let Some(quantile) = latency.p.get_mut(name) {
+                (quantile.lo, quantile.hi) = evidence::interval(histogram, percentile / 100.0, size);
+            }
+        }
+        latency
     }
 
     /// The histogram itself. `None` if somebody has tampered with the text.
@@ -303,6 +343,58 @@ pub struct Process {
     pub cpu_ns_per_message: u64,
     /// The wall-clock time that `cpu_ns` was used in.
     pub wall_ns: u64,
+    /// Times that a thread of it gave up the processor to wait.
+    pub voluntary_switches: u64,
+    /// Times that the processor was taken from a thread of it.
+    pub involuntary_switches: u64,
+    /// Its resident memory at the end, in bytes.
+    pub resident_bytes: u64,
+}
+
+#[cfg(test)]
+impl Document {
+    /// A run in which nothing happened, and which is believed.
+    pub(crate) fn for_tests() -> Self {
+        let latency = || Latency::of(&recorder::histogram());
+        let latencies = Latencies { response: latency(), service: latency(), lag: latency(), connect: None };
+        Document {
+            schema: SCHEMA.into(),
+            tool: Tool { version: String::new() },
+            command: Vec::new(),
+            seed: String::new(),
+            target: Target { url: "udp://127.0.0.1:1".into(), resolved: Vec::new() },
+            config: Config {
+                model: "closed".into(),
+                rate: None,
+                arrivals: None,
+                pipeline: Some(1),
+                udp_sockets: 1,
+                tcp_connections: 0,
+                size: 64,
+                duration_ns: None,
+                messages: None,
+                warmup_ns: 0,
+                udp_timeout_ns: 0,
+                tcp_timeout_ns: 0,
+                interval_ns: 1_000_000_000,
+            },
+            env: Environment::default(),
+            time: Time { start_unix_ns: 0, warmup_ns: 0, measured_ns: 0, drain_ns: 0, interrupted: false },
+            counts: Counts::default(),
+            connections: Connections::default(),
+            latency: latencies,
+            per_transport: BTreeMap::new(),
+            intervals: Vec::new(),
+            server: None,
+            generator: None,
+            loss: Loss::default(),
+            outliers: Vec::new(),
+            floor: None,
+            validity: Validity { verdict: crate::verdict::Verdict::Valid, checks: Vec::new() },
+            gates: Vec::new(),
+            exit: 0,
+        }
+    }
 }
 
 #[cfg(test)]

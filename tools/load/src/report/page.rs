@@ -12,6 +12,7 @@ use std::fmt::Write;
 use super::document::{Document, Latency, PERCENTILES, Process};
 use super::files;
 use super::screen::{count, micros, per_second, percent, percentile, plural, seconds};
+use crate::verdict::Verdict;
 
 const STYLE: &str = include_str!("page/style.css");
 const SCRIPT: &str = include_str!("page/script.js");
@@ -52,24 +53,38 @@ pub fn run_inside(page: &str) -> Option<&str> {
     Some(rest.split_once(RUN_ENDS)?.0)
 }
 
-/// The outcome in a few words. How far to trust the measurement belongs here.
+/// The verdict on the measurement and its reasons, under what must be known first: wrong bytes, or no reply.
 fn banner(run: &Document) -> String {
     let counts = &run.counts;
     let wrong = counts.corrupt + counts.truncated;
-    let (class, word, why) = if wrong > 0 {
-        ("bad", "WRONG BYTES", format!("{} replies were corrupted or cut short", count(wrong)))
+    let verdict = run.validity.verdict;
+    let (class, word) = if wrong > 0 {
+        ("bad", "WRONG BYTES")
     } else if counts.replied == 0 {
-        ("bad", "NO REPLY", "nothing was measured".into())
-    } else if run.time.interrupted {
-        ("doubt", "INTERRUPTED", "stopped before its time; every byte of every reply verified".into())
-    } else if counts.lost > 0 {
-        ("doubt", "LOSSES", format!("{} messages lost; every byte of every reply verified", count(counts.lost)))
+        ("bad", "NO REPLY")
     } else {
-        ("good", "ALL ANSWERED", "every byte of every reply verified".into())
+        let class = match verdict {
+            Verdict::Valid => "good",
+            Verdict::Suspect => "doubt",
+            Verdict::Invalid => "bad",
+        };
+        (class, verdict.name())
     };
+    let mut reasons = Vec::new();
+    if wrong > 0 {
+        reasons.push(format!("{} replies were corrupted or cut short", count(wrong)));
+    }
+    if run.time.interrupted {
+        reasons.push("stopped before its time".into());
+    }
+    let failed = run.validity.checks.iter().filter(|check| !check.ok);
+    reasons.extend(failed.map(|check| check.why.clone()));
+    if reasons.is_empty() {
+        reasons.push("every check of the measurement is good, and every byte of every reply verified".into());
+    }
     format!(
         "<header class=\"banner {class}\"><strong>{word}</strong><span>{}</span></header>\n<h1>{}</h1>",
-        escape(&why),
+        escape(&reasons.join("; ")),
         escape(&run.target.url)
     )
 }

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use hdrhistogram::Histogram;
 
-use super::document::{Counts, Document, Latency, PERCENTILES, Process};
+use super::closing;
+use super::document::{Counts, Document, Latency, PERCENTILES};
 use crate::clock::{Nanos, SECOND};
 
 /// Cells of the longest bar.
@@ -25,7 +26,7 @@ pub fn text(run: &Document) -> String {
     let _ = latencies(&mut text, run);
     let _ = distribution(&mut text, &run.latency.response);
     let _ = super::sparkline::over_time(&mut text, run);
-    let _ = processes(&mut text, run);
+    let _ = closing::text(&mut text, run);
     text
 }
 
@@ -104,6 +105,7 @@ fn traffic(text: &mut String, run: &Document) -> std::fmt::Result {
         count(counts.reorder_extent_max),
         count(counts.stray)
     )?;
+    closing::losses(text, run)?;
     let verdict = if counts.corrupt + counts.truncated > 0 {
         "THE SERVER ANSWERS WRONG BYTES"
     } else if counts.replied > 0 {
@@ -159,12 +161,15 @@ fn latencies(text: &mut String, run: &Document) -> std::fmt::Result {
         let (max, mean) = if row.n == 0 { ("-".into(), "-".into()) } else { (micros(row.max), micros(row.mean)) };
         writeln!(text, " {max:>10} {mean:>10}")?;
     }
+    closing::all_in(text, run, &PERCENTILES.map(|(name, _)| name))?;
     let note = if run.config.rate.is_some() {
         "* from the intended send time, free of coordinated omission; service = from the actual send; lag = between them"
     } else {
         "* a closed loop waits for the server, and so omits the waiting of users who would not; ask with -R RATE"
     };
-    writeln!(text, "  {note}\n")
+    writeln!(text, "  {note}")?;
+    closing::confidence(text, run)?;
+    writeln!(text)
 }
 
 /// The response times as bars, on a logarithmic scale.
@@ -220,26 +225,6 @@ fn bar(value: u64, most: u64) -> String {
     let eighths = (value as f64 / most as f64 * BAR_CELLS as f64 * 8.0).round() as usize;
     let eighths = if value > 0 { eighths.max(1) } else { 0 };
     "█".repeat(eighths / 8) + EIGHTHS[eighths % 8]
-}
-
-fn processes(text: &mut String, run: &Document) -> std::fmt::Result {
-    let line = |process: &Process| {
-        format!(
-            "pid {} {}   cpu {}   {} us a message",
-            process.pid,
-            process.name,
-            percent(process.cpu_ns, process.wall_ns),
-            micros(process.cpu_ns_per_message)
-        )
-    };
-    if let Some(server) = &run.server {
-        writeln!(text, "  server      {}", line(server))?;
-    }
-    if let Some(generator) = &run.generator {
-        let lag = &run.latency.lag;
-        writeln!(text, "  generator   {}   lag p99 {} us", line(generator), percentile(lag, "99"))?;
-    }
-    Ok(())
 }
 
 pub(super) fn percentile(latency: &Latency, name: &str) -> String {

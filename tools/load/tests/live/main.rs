@@ -1,5 +1,6 @@
 //! The program and its parts against real sockets on the loopback interface.
 
+mod belief;
 mod faults;
 mod program;
 mod servers;

@@ -20,6 +20,10 @@ fn a_wrong_argument_gets_one_line_that_names_it_and_exit_code_2() {
         (&["udp://localhost", "--arrivals", "const"], &["--rate"]),
         (&["udp://localhost", "-o", "run.xls"], &["'run.xls'", "--output", ".json"]),
         (&["udp://localhost", "--seed", "seven"], &["'seven'", "--seed"]),
+        (&["udp://localhost", "--slo", "speed<1ms"], &["'speed'", "--slo"]),
+        (&["udp://localhost", "--slo", "p99<fast"], &["'p99<fast'", "--slo"]),
+        (&["udp://localhost", "--max-regress", "5%"], &["--baseline"]),
+        (&["udp://localhost", "--baseline", "b.json", "--max-regress", "five"], &["'five'", "--max-regress"]),
         (&["udp://localhost", "--frobnicate"], &["'--frobnicate'"]),
     ] {
         let output = run(arguments);

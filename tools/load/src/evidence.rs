@@ -1,0 +1,348 @@
+//! What a run collects about itself while it goes on, for the verdict on it. Pure: no I/O, no clock.
+//!
+//! Like the recorder beside it: bounded memory whatever the length of the run, constant amortised time per message, no
+//! allocation after the start.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::clock::Nanos;
+use crate::ledger::Flight;
+use crate::payload::Identity;
+use crate::statistics::{BatchMeans, Reservoir, quantile_interval};
+
+/// Gaps between sends that are kept: enough for a distance of 0.03 to stand out, and 32 KiB.
+const GAPS: usize = 4096;
+
+/// The reservoir's choices need not differ between runs: what it is fed does.
+const RESERVOIR_SEED: u64 = 1;
+
+/// The slowest requests that are kept one by one.
+pub const WORST: usize = 100;
+
+/// A message and how long it took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Slow {
+    /// First, because the order of these is by it.
+    pub latency: Nanos,
+    /// When it was to leave, since the start of the stage.
+    pub intended: Nanos,
+    /// How much later it left.
+    pub lag: Nanos,
+    /// Its socket.
+    pub lane: u16,
+    /// Its number on that socket.
+    pub sequence: u64,
+    /// Messages in flight on the same transport when its answer came, itself included.
+    pub in_flight: u64,
+}
+
+/// What one transport has collected in a stage.
+#[derive(Debug, Clone)]
+pub struct Evidence {
+    started: Nanos,
+    last_send: Option<Nanos>,
+    gaps: Reservoir,
+    latencies: BatchMeans,
+    logarithms: BatchMeans,
+    slices: Slices,
+    worst: BinaryHeap<Reverse<Slow>>,
+    in_flight: u64,
+    in_flight_since: Nanos,
+    /// Messages in flight, integrated over time.
+    area: u128,
+    /// The same for messages without a right answer, summed up from their own times.
+    unanswered_time: u128,
+}
+
+impl Default for Evidence {
+    fn default() -> Self {
+        Evidence {
+            started: 0,
+            last_send: None,
+            gaps: Reservoir::new(GAPS, RESERVOIR_SEED),
+            latencies: BatchMeans::default(),
+            logarithms: BatchMeans::default(),
+            slices: Slices::default(),
+            worst: BinaryHeap::with_capacity(WORST),
+            in_flight: 0,
+            in_flight_since: 0,
+            area: 0,
+            unanswered_time: 0,
+        }
+    }
+}
+
+impl Evidence {
+    /// Forgets everything, and starts again at `now`.
+    pub fn begin(&mut self, now: Nanos) {
+        self.started = now;
+        self.last_send = None;
+        self.gaps.clear();
+        self.latencies = BatchMeans::default();
+        self.logarithms = BatchMeans::default();
+        self.slices.clear();
+        self.worst.clear();
+        self.in_flight = 0;
+        self.in_flight_since = now;
+        self.area = 0;
+        self.unanswered_time = 0;
+    }
+
+    /// `count` messages left in one system call.
+    pub fn sent(&mut self, count: usize, now: Nanos) {
+        for _ in 0..count {
+            if let Some(last) = self.last_send.replace(now) {
+                self.gaps.push(now.saturating_sub(last));
+            }
+        }
+        self.integrate(now);
+        self.in_flight += count as u64;
+    }
+
+    /// A message was answered rightly and in time.
+    pub fn replied(&mut self, flight: Flight, message: Identity, now: Nanos) {
+        let latency = now.saturating_sub(flight.intended);
+        self.latencies.push(latency as f64);
+        self.logarithms.push((latency.max(1) as f64).log2());
+        self.slices.push(now.saturating_sub(self.started), latency);
+        if self.worst.len() < WORST || self.worst.peek().is_some_and(|Reverse(least)| latency > least.latency) {
+            if self.worst.len() == WORST {
+                self.worst.pop();
+            }
+            self.worst.push(Reverse(Slow {
+                latency,
+                intended: flight.intended.saturating_sub(self.started),
+                lag: flight.issued.saturating_sub(flight.intended),
+                lane: message.lane,
+                sequence: message.sequence,
+                in_flight: self.in_flight,
+            }));
+        }
+        self.settled(1, now);
+    }
+
+    /// `count` messages ended at `now` without a right answer in time, after having been in flight for `held`, all
+    /// together.
+    pub fn unanswered(&mut self, count: usize, held: Nanos, now: Nanos) {
+        self.unanswered_time += u128::from(held);
+        self.settled(count, now);
+    }
+
+    /// `count` messages went down with their connection. When exactly is not known.
+    pub fn abandoned(&mut self, count: usize) {
+        self.settled(count, self.in_flight_since);
+    }
+
+    fn settled(&mut self, count: usize, now: Nanos) {
+        self.integrate(now);
+        self.in_flight = self.in_flight.saturating_sub(count as u64);
+    }
+
+    fn integrate(&mut self, now: Nanos) {
+        self.area += u128::from(self.in_flight) * u128::from(now.saturating_sub(self.in_flight_since));
+        self.in_flight_since = self.in_flight_since.max(now);
+    }
+
+    /// A sample of the times between one send and the next.
+    pub fn gaps(&self) -> &[u64] {
+        self.gaps.values()
+    }
+
+    /// How many independent measurements the latencies are worth.
+    ///
+    /// The smaller of two views: of the latencies themselves, which the tail dominates, and of their logarithms, which
+    /// the bulk does. A single outlier hides any likeness in the former, and a rare cluster of them in the latter.
+    pub fn effective_size(&self) -> f64 {
+        self.latencies.effective_size().min(self.logarithms.effective_size())
+    }
+
+    /// The 99th percentile of the latency in consecutive slices of time, those without any answer left out.
+    pub fn slices(&self) -> Vec<f64> {
+        self.slices.percentiles(0.99)
+    }
+
+    /// The slowest requests, the slowest first.
+    pub fn worst(&self) -> Vec<Slow> {
+        let mut worst: Vec<Slow> = self.worst.iter().map(|Reverse(slow)| *slow).collect();
+        worst.sort_unstable_by(|a, b| b.cmp(a));
+        worst
+    }
+
+    /// Message-nanoseconds in flight, summed up at every send and every end of a message.
+    pub fn area(&self) -> u128 {
+        self.area
+    }
+
+    /// The time in flight of the messages without a right answer, all together.
+    pub fn unanswered_time(&self) -> u128 {
+        self.unanswered_time
+    }
+}
+
+/// The 95 % confidence interval of the quantile `q` of a histogram that is worth `size` independent values. An end
+/// beyond what was seen is `None`.
+pub fn interval(histogram: &hdrhistogram::Histogram<u64>, q: f64, size: f64) -> (Option<u64>, Option<u64>) {
+    let (lower, upper) = quantile_interval(q, size);
+    let value = |quantile: f64| histogram.value_at_quantile(quantile).min(histogram.max());
+    (lower.map(value), upper.map(value))
+}
+
+/// Coarse histograms of consecutive slices of time. When there is no room for one more, neighbours are joined and a
+/// slice is twice as long from then on, so any run ends with between half of [`Self::MOST`] and all of them.
+#[derive(Debug, Clone)]
+struct Slices {
+    length: Nanos,
+    counts: Vec<[u32; Self::BUCKETS]>,
+}
+
+impl Default for Slices {
+    fn default() -> Self {
+        Slices { length: Self::FIRST_LENGTH, counts: Vec::with_capacity(Self::MOST) }
+    }
+}
+
+impl Slices {
+    /// Enough for a test of two halves, and 70 KiB.
+    const MOST: usize = 64;
+
+    /// A run of a second has ten of them.
+    const FIRST_LENGTH: Nanos = 100_000_000;
+
+    /// Each doubling of the latency in eight: a value is known to 6 %, against drifts of 25 % and more.
+    const STEPS: u32 = 8;
+
+    /// Up to 2^36 ns, which is beyond the longest latency that is recorded.
+    const BUCKETS: usize = 34 * Self::STEPS as usize;
+
+    fn clear(&mut self) {
+        self.counts.clear();
+        self.length = Self::FIRST_LENGTH;
+    }
+
+    fn push(&mut self, elapsed: Nanos, latency: Nanos) {
+        while elapsed / self.length >= Self::MOST as u64 {
+            for pair in 0..self.counts.len().div_ceil(2) {
+                let mut joined = self.counts[2 * pair];
+                if let Some(second) = self.counts.get(2 * pair + 1) {
+                    joined.iter_mut().zip(second).for_each(|(sum, more)| *sum = sum.saturating_add(*more));
+                }
+                self.counts[pair] = joined;
+            }
+            self.counts.truncate(self.counts.len().div_ceil(2));
+            self.length *= 2;
+        }
+        let slice = (elapsed / self.length) as usize;
+        while self.counts.len() <= slice {
+            self.counts.push([0; Self::BUCKETS]);
+        }
+        let count = &mut self.counts[slice][Self::bucket(latency)];
+        *count = count.saturating_add(1);
+    }
+
+    /// The number of doublings, and the three bits behind the first one.
+    fn bucket(latency: Nanos) -> usize {
+        let latency = latency.max(u64::from(Self::STEPS));
+        let doublings = latency.ilog2() - Self::STEPS.ilog2();
+        let step = (latency >> doublings) as u32 - Self::STEPS;
+        ((doublings * Self::STEPS + step) as usize).min(Self::BUCKETS - 1)
+    }
+
+    /// The middle of a bucket.
+    fn value(bucket: usize) -> f64 {
+        let (doublings, step) = (bucket as u32 / Self::STEPS, bucket as u32 % Self::STEPS);
+        (f64::from(Self::STEPS + step) + 0.5) * 2f64.powi(doublings.cast_signed())
+    }
+
+    fn percentiles(&self, quantile: f64) -> Vec<f64> {
+        let of_slice = |counts: &[u32; Self::BUCKETS]| {
+            let total: u64 = counts.iter().map(|&count| u64::from(count)).sum();
+            let rank = (quantile * total as f64).ceil() as u64;
+            let mut seen = 0;
+            let bucket = counts.iter().position(|&count| {
+                seen += u64::from(count);
+                seen >= rank
+            })?;
+            (total > 0).then(|| Self::value(bucket))
+        };
+        self.counts.iter().filter_map(of_slice).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MILLISECOND: Nanos = 1_000_000;
+
+    fn replied(evidence: &mut Evidence, sequence: u64, intended: Nanos, now: Nanos) {
+        let flight = Flight { intended, issued: intended + 1 };
+        evidence.replied(flight, Identity { lane: 3, sequence }, now);
+    }
+
+    proptest! {
+        #[test]
+        fn the_worst_are_those_of_a_list_of_all(latencies in prop::collection::vec(0u64..100_000, 0..600)) {
+            let mut evidence = Evidence::default();
+            evidence.begin(50);
+            for (sequence, latency) in latencies.iter().enumerate() {
+                replied(&mut evidence, sequence as u64, 100, 100 + latency);
+            }
+            let mut model = latencies;
+            model.sort_unstable_by(|a, b| b.cmp(a));
+            model.truncate(WORST);
+            let worst = evidence.worst();
+            prop_assert_eq!(worst.iter().map(|slow| slow.latency).collect::<Vec<_>>(), model);
+            prop_assert!(worst.iter().all(|slow| (slow.intended, slow.lag, slow.lane) == (50, 1, 3)));
+        }
+
+        #[test]
+        fn the_area_is_the_sum_of_the_times_in_flight(stays in prop::collection::vec((0u64..1000, 1u64..1000), 1..100)) {
+            let mut events: Vec<(Nanos, bool)> =
+                stays.iter().flat_map(|(at, stay)| [(*at, true), (at + stay, false)]).collect();
+            events.sort_unstable_by_key(|&(time, is_send)| (time, !is_send));
+            let mut evidence = Evidence::default();
+            evidence.begin(0);
+            for (time, is_send) in events {
+                if is_send { evidence.sent(1, time) } else { evidence.settled(1, time) }
+            }
+            prop_assert_eq!(evidence.area(), stays.iter().map(|(_, stay)| u128::from(*stay)).sum::<u128>());
+        }
+
+        #[test]
+        fn a_bucket_of_a_slice_holds_what_is_within_its_width(latency in 8u64..60_000_000_000) {
+            let value = Slices::value(Slices::bucket(latency));
+            prop_assert!((value / latency as f64 - 1.0).abs() <= 0.0626, "{latency} became {value}");
+        }
+    }
+
+    #[test]
+    fn slices_join_when_the_run_grows_long() {
+        let mut evidence = Evidence::default();
+        evidence.begin(0);
+        let mut sequence = 0;
+        for tenth in 0..1000 {
+            for _ in 0..20 {
+                let now = tenth * 100 * MILLISECOND + 2 * MILLISECOND;
+                replied(&mut evidence, sequence, now - (1 + tenth / 500) * MILLISECOND, now);
+                sequence += 1;
+            }
+        }
+        let slices = evidence.slices();
+        assert!((Slices::MOST / 2..=Slices::MOST).contains(&slices.len()), "{}", slices.len());
+        let (first, last) = (slices[0], slices[slices.len() - 1]);
+        assert!((last / first - 2.0).abs() < 0.2, "twice as slow in the second half: {first} and {last}");
+        let total: u64 = evidence.slices.counts.iter().flatten().map(|&count| u64::from(count)).sum();
+        assert_eq!(total, sequence);
+    }
+
+    #[test]
+    fn sends_in_one_call_have_no_gap_between_them() {
+        let mut evidence = Evidence::default();
+        evidence.begin(0);
+        evidence.sent(1, 10);
+        evidence.sent(3, 25);
+        assert_eq!(evidence.gaps(), [15, 0, 0]);
+    }
+}

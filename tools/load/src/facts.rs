@@ -1,0 +1,188 @@
+//! From what was recorded and observed to what the verdict hangs on. Pure: no I/O.
+
+use hdrhistogram::Histogram;
+
+use crate::clock::Nanos;
+use crate::engine::{Demand, Engine};
+use crate::evidence::{self, WORST};
+use crate::floor::Floor;
+use crate::loss::{Attribution, Drops};
+use crate::observer::Observation;
+use crate::plan::Plan;
+use crate::recorder::{Counts, Endings, Recorder};
+use crate::report::trust::{Loss, Outlier};
+use crate::schedule::Process;
+use crate::statistics::kolmogorov_smirnov;
+use crate::verdict::{Facts, Offered, little_facts, rate};
+
+/// What a paced send may be off by, in median timer overshoots of this machine: one for waking up late, one for the
+/// message before, which was late itself and went out just now.
+const OVERSHOOTS: u64 = 2;
+
+/// Without a floor: what waking up costs where it is cheap.
+const USUAL_OVERSHOOT: Nanos = 10_000;
+
+/// A measurement, summed up over its transports.
+pub struct Measured<'a> {
+    /// What was asked for.
+    pub plan: &'a Plan,
+    /// What came of it, part by part.
+    pub engine: &'a Engine,
+    /// The counts of all parts.
+    pub counts: &'a Counts,
+    /// The endings of all parts.
+    pub endings: &'a Endings,
+    /// The histograms of all parts.
+    pub total: &'a Recorder,
+    /// What the kernel counted meanwhile.
+    pub seen: &'a Observation,
+    /// Sending and draining.
+    pub wall: Nanos,
+}
+
+impl Measured<'_> {
+    /// What the verdict hangs on.
+    pub fn facts(&self, floor: Option<&Floor>) -> Facts {
+        let Recorder { response, service, lag, .. } = self.total;
+        let share = |time: Nanos| time as f64 / self.wall.max(1) as f64;
+        let thread = self.seen.thread;
+        let effective_size = self.effective_size();
+        Facts {
+            offered: self.offered(floor),
+            lag_p99: lag.value_at_quantile(0.99),
+            service_p50: service.value_at_quantile(0.5),
+            own_cpu: thread.map(|usage| share(usage.cpu)),
+            server_cpu: self.seen.server.map(|usage| share(usage.cpu)),
+            waited: thread.map(|usage| share(usage.waited)),
+            steal: self.seen.steal,
+            switches: thread.map(|usage| rate(usage.involuntary, self.wall)),
+            slices: self.slices(),
+            effective_size,
+            p99: response.value_at_quantile(0.99),
+            p99_interval: evidence::interval(response, 0.99, effective_size),
+            little: self.little(),
+        }
+    }
+
+    /// What the latencies of all transports together are worth.
+    pub fn effective_size(&self) -> f64 {
+        self.engine.recorders().map(|(_, recorder)| recorder.evidence.effective_size()).sum()
+    }
+
+    /// What became of what was lost.
+    pub fn loss(&self) -> Loss {
+        let drops = Drops {
+            server: self.seen.server_drops,
+            client: self.seen.client_drops,
+            unsent: self.counts.unsent,
+            late: self.counts.late,
+        };
+        // What a broken connection took with it is in the connections' own accounts.
+        let datagrams = self.engine.recorders().filter(|(transport, _)| transport.is_datagrams());
+        let missing = datagrams.map(|(_, recorder)| recorder.counts.lost).sum();
+        let attribution = Attribution::of(missing, drops);
+        let unanswered = self.counts.lost + self.counts.wrong;
+        let mut loss = Loss::of(attribution, self.engine.bursts(), &self.total.response, unanswered);
+        let has_streams = self.engine.recorders().any(|(transport, _)| !transport.is_datagrams());
+        if has_streams {
+            (loss.retransmits, loss.listen_overflows) = (self.seen.retransmits, self.seen.listen_overflows);
+        }
+        loss
+    }
+
+    /// The slowest requests of all transports.
+    pub fn outliers(&self) -> Vec<Outlier> {
+        let each = self.engine.recorders().flat_map(|(transport, recorder)| {
+            let size = self.plan.size;
+            recorder.evidence.worst().into_iter().map(move |slow| Outlier::of(&slow, transport.name(), size))
+        });
+        let mut all: Vec<Outlier> = each.collect();
+        all.sort_by_key(|outlier| std::cmp::Reverse(outlier.lat_ns));
+        all.truncate(WORST);
+        all
+    }
+
+    fn offered(&self, floor: Option<&Floor>) -> Option<Offered> {
+        let Demand::Open { rate, process, window } = self.plan.demand else { return None };
+        let groups = self.engine.recorders().count().max(1) as f64;
+        let mean_gap = 1e9 * groups / rate;
+        let tolerance = OVERSHOOTS * floor.map_or(USUAL_OVERSHOOT, |floor| floor.timer.p50);
+        let distances = self.engine.recorders().filter_map(|(_, recorder)| {
+            let gaps = recorder.evidence.gaps();
+            (!gaps.is_empty()).then(|| (distance(gaps, process, mean_gap, tolerance), gaps.len()))
+        });
+        Some(Offered {
+            scheduled: self.counts.scheduled,
+            sent: self.counts.sent,
+            is_held_up: window.is_some() || self.counts.send_blocked > 0,
+            arrivals: distances.max_by(|a, b| a.0.total_cmp(&b.0)),
+        })
+    }
+
+    /// Of the transport with the most answers: slices of several cannot be added up.
+    fn slices(&self) -> Vec<f64> {
+        let busiest = self.engine.recorders().max_by_key(|(_, recorder)| recorder.counts.replied);
+        busiest.map(|(_, recorder)| recorder.evidence.slices()).unwrap_or_default()
+    }
+
+    /// `None` where the times of some messages are not known to the end.
+    fn little(&self) -> Option<(f64, f64)> {
+        let Endings { reset, closed, timed_out, .. } = self.endings;
+        let counts = self.counts;
+        if counts.in_flight_at_end + counts.clamped + reset + closed + timed_out > 0 || counts.replied == 0 {
+            return None;
+        }
+        let sum = |of: fn(&evidence::Evidence) -> u128| -> u128 {
+            self.engine.recorders().map(|(_, recorder)| of(&recorder.evidence)).sum()
+        };
+        let (area, unanswered) = (sum(evidence::Evidence::area), sum(evidence::Evidence::unanswered_time));
+        Some(little_facts(area, counts.replied, mean(&self.total.service), unanswered, self.wall))
+    }
+}
+
+fn mean(histogram: &Histogram<u64>) -> f64 {
+    if histogram.is_empty() { 0.0 } else { histogram.mean() }
+}
+
+/// The Kolmogorov–Smirnov distance of actual gaps from those of the process that was asked for.
+fn distance(gaps: &[u64], process: Process, mean_gap: f64, tolerance: Nanos) -> f64 {
+    let gaps: Vec<f64> = gaps.iter().map(|&gap| gap as f64 / mean_gap).collect();
+    let tolerance = tolerance as f64 / mean_gap;
+    match process {
+        Process::Poisson => kolmogorov_smirnov(&gaps, |gap| if gap > 0.0 { -(-gap).exp_m1() } else { 0.0 }, tolerance),
+        Process::Const => kolmogorov_smirnov(&gaps, |gap| if gap < 1.0 { 0.0 } else { 1.0 }, tolerance),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::Arrivals;
+
+    fn gaps(process: Process, rate: f64, delay: impl Fn(u64) -> Nanos) -> Vec<u64> {
+        let mut arrivals = Arrivals::new(process, rate, 0.0, 7);
+        let mut last = 0;
+        let mut gap = || {
+            let time = arrivals.take();
+            let sent = (time + delay(time)).max(last);
+            sent - std::mem::replace(&mut last, sent)
+        };
+        (0..4000).map(|_| gap()).skip(1).collect()
+    }
+
+    #[test]
+    fn each_process_is_recognised_and_not_taken_for_the_other() {
+        for (process, other) in [(Process::Poisson, Process::Const), (Process::Const, Process::Poisson)] {
+            let gaps = gaps(process, 10_000.0, |time| 5_000 + time % 7_000);
+            assert!(distance(&gaps, process, 1e5, 20_000) < 0.05, "{process:?}");
+            assert!(distance(&gaps, other, 1e5, 20_000) > 0.2, "{process:?} taken for {other:?}");
+        }
+    }
+
+    #[test]
+    fn sends_in_clumps_are_not_what_was_asked_for() {
+        // A generator that wakes up every millisecond and sends all that is due.
+        let gaps = gaps(Process::Poisson, 10_000.0, |time| 1_000_000 - time % 1_000_000);
+        assert!(distance(&gaps, Process::Poisson, 1e5, 20_000) > 0.5);
+    }
+}

@@ -1,0 +1,153 @@
+//! The floor under every measurement: what clock, timer and wake-ups cost here and now. Does I/O: a timer, two sockets
+//! on the loopback interface, and a thread, for a fraction of a second.
+//!
+//! An echo thread that does nothing else answers at once; what its round trip takes is what this machine adds to any
+//! service that is asked through a socket. A latency near the floor says more about the machine than about the server.
+
+use std::io;
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use mio::{Events, Interest, Poll, Token};
+use serde::{Deserialize, Serialize};
+
+use crate::clock::{Clock, Nanos};
+use crate::host::{self, Cpu};
+use crate::pace::Pacer;
+use crate::report::trust::Spread;
+
+/// Readings of the clock, for its mean cost: some 50 µs.
+const READINGS: u32 = 1000;
+
+/// Timers to wait for, and how far ahead each is set. Together some 20 ms.
+const TIMERS: usize = 60;
+const TIMER: Nanos = 200_000;
+
+/// Round trips with the echo thread: at 25 µs each, 15 ms.
+const ECHOES: usize = 600;
+
+/// No probe goes on for longer than this, however slow the machine: a floor from fewer trials is better than a wait.
+const MOST_TIME: Nanos = 100_000_000;
+
+/// An echo thread that is not answered ends itself after this long.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Processors that are tried for the echo thread.
+const MOST_PROCESSORS: Cpu = 64;
+
+/// What this machine adds to any latency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Floor {
+    /// One reading of the clock.
+    pub clock_ns: u64,
+    /// How much later than asked a timer in a poll wakes its thread.
+    pub timer: Spread,
+    /// From the send on another thread until this one has been woken and has received.
+    pub wake: Spread,
+    /// A whole round trip: send, wake, send back, wake.
+    pub echo: Spread,
+}
+
+/// Measures the floor on the calling thread, which is bound to `pinned_to`; the echo thread gets another processor.
+pub fn measure(pinned_to: Option<Cpu>) -> io::Result<Floor> {
+    let clock = Clock::start();
+    for _ in 1..READINGS {
+        std::hint::black_box(clock.now());
+    }
+    let clock_ns = clock.now() / u64::from(READINGS);
+    let (wake, echo) = echoes(clock, pinned_to)?;
+    Ok(Floor { clock_ns, timer: timer(clock)?, wake, echo })
+}
+
+fn timer(clock: Clock) -> io::Result<Spread> {
+    let mut poll = Poll::new()?;
+    let mut pacer = Pacer::new(poll.registry(), Token(0), clock)?;
+    let mut events = Events::with_capacity(1);
+    let mut overshoots = Vec::with_capacity(TIMERS);
+    let end = clock.now() + MOST_TIME;
+    while overshoots.len() < TIMERS && clock.now() < end {
+        let wake = clock.now() + TIMER;
+        loop {
+            let timeout = pacer.timeout(clock.now(), wake)?;
+            interruptible(poll.poll(&mut events, timeout))?;
+            let now = clock.now();
+            if now >= wake {
+                overshoots.push(now - wake);
+                break;
+            }
+        }
+    }
+    Ok(Spread::of(&mut overshoots))
+}
+
+fn interruptible(outcome: io::Result<()>) -> io::Result<()> {
+    outcome.or_else(|error| if error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) })
+}
+
+/// The echo thread writes into each answer when it sent it, on the clock of both.
+fn echoes(clock: Clock, pinned_to: Option<Cpu>) -> io::Result<(Spread, Spread)> {
+    let echo = UdpSocket::bind("127.0.0.1:0")?;
+    let ours = std::net::UdpSocket::bind("127.0.0.1:0")?;
+    ours.connect(echo.local_addr()?)?;
+    echo.connect(ours.local_addr()?)?;
+    echo.set_read_timeout(Some(PATIENCE))?;
+    ours.set_nonblocking(true)?;
+    let thread = std::thread::spawn(move || {
+        // A thread inherits the binding of its parent, and would only ever run while that one does not.
+        if let Some(taken) = pinned_to {
+            let _ = (0..MOST_PROCESSORS).filter(|&cpu| cpu != taken).any(|cpu| host::pin(None, cpu));
+        }
+        while let Ok(1) = echo.recv(&mut [0; 2]) {
+            if echo.send(&clock.now().to_ne_bytes()).is_err() {
+                break;
+            }
+        }
+    });
+    let outcome = ask(mio::net::UdpSocket::from_std(ours), clock);
+    // The empty datagram that ends it may be lost with the thread's own timeout behind it, so this ends in any case.
+    let _ = thread.join();
+    outcome
+}
+
+fn ask(mut socket: mio::net::UdpSocket, clock: Clock) -> io::Result<(Spread, Spread)> {
+    let mut poll = Poll::new()?;
+    poll.registry().register(&mut socket, Token(0), Interest::READABLE)?;
+    let mut events = Events::with_capacity(1);
+    let (mut wakes, mut echoes) = (Vec::with_capacity(ECHOES), Vec::with_capacity(ECHOES));
+    let end = clock.now() + MOST_TIME;
+    let mut now = clock.now();
+    while echoes.len() < ECHOES && now < end {
+        let sent = clock.now();
+        socket.send(&[0])?;
+        let mut answer = [0; 8];
+        loop {
+            interruptible(poll.poll(&mut events, Some(PATIENCE)))?;
+            match socket.recv(&mut answer) {
+                Ok(_) => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && clock.now() < sent + MOST_TIME => {}
+                Err(error) => return Err(error),
+            }
+        }
+        now = clock.now();
+        wakes.push(now.saturating_sub(Nanos::from_ne_bytes(answer)));
+        echoes.push(now - sent);
+    }
+    socket.send(&[])?;
+    Ok((Spread::of(&mut wakes), Spread::of(&mut echoes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_floor_is_found_in_well_under_a_second_and_is_in_order() {
+        let start = std::time::Instant::now();
+        let floor = measure(None).unwrap();
+        // Bounded at 300 ms of probing; the rest is for a crowded machine.
+        assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+        assert!((1..100_000).contains(&floor.clock_ns), "{floor:?}");
+        assert!(floor.wake.p50 > 0 && floor.wake.p50 < floor.echo.p50, "one way is a part of both: {floor:?}");
+        assert!(floor.timer.p50 <= floor.timer.p99 && floor.echo.p50 <= floor.echo.p99, "{floor:?}");
+    }
+}

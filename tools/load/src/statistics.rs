@@ -1,0 +1,353 @@
+//! The statistics that decide whether a measurement can be believed. Pure: no I/O, no clock.
+//!
+//! Everything here looks at a stream of any length in bounded memory and in constant amortised time per value.
+
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
+
+/// Standard deviations of a normal distribution on either side that hold 95 % of it.
+const Z_95: f64 = 1.959_964;
+
+/// A number in (0, 1]: never 0, whose logarithm is infinite.
+fn unit(random: &mut Xoshiro256PlusPlus) -> f64 {
+    const TWO_TO_53: f64 = 9_007_199_254_740_992.0;
+    ((random.next_u64() >> 11) + 1) as f64 / TWO_TO_53
+}
+
+/// A uniform sample of a stream, of bounded size: Li's algorithm L (1994), which draws how many values to skip, so that
+/// most of them cost one subtraction.
+#[derive(Debug, Clone)]
+pub struct Reservoir {
+    values: Vec<u64>,
+    capacity: usize,
+    to_skip: u64,
+    weight: f64,
+    random: Xoshiro256PlusPlus,
+}
+
+impl Reservoir {
+    /// Keeps at most `capacity` values; allocates room for them now.
+    pub fn new(capacity: usize, seed: u64) -> Self {
+        let random = Xoshiro256PlusPlus::seed_from_u64(seed);
+        Reservoir { values: Vec::with_capacity(capacity), capacity, to_skip: 0, weight: 1.0, random }
+    }
+
+    /// Forgets every value.
+    pub fn clear(&mut self) {
+        self.values.clear();
+        self.weight = 1.0;
+        self.to_skip = 0;
+    }
+
+    /// Offers a value.
+    pub fn push(&mut self, value: u64) {
+        if self.values.len() < self.capacity {
+            self.values.push(value);
+            if self.values.len() == self.capacity {
+                self.draw_skip();
+            }
+        } else if self.to_skip > 0 {
+            self.to_skip -= 1;
+        } else {
+            let place = (self.random.next_u64() % self.capacity as u64) as usize;
+            self.values[place] = value;
+            self.draw_skip();
+        }
+    }
+
+    fn draw_skip(&mut self) {
+        self.weight *= (unit(&mut self.random).ln() / self.capacity as f64).exp();
+        self.to_skip = (unit(&mut self.random).ln() / (-self.weight).ln_1p()).floor() as u64;
+    }
+
+    /// The sample, in no order.
+    pub fn values(&self) -> &[u64] {
+        &self.values
+    }
+}
+
+/// The Kolmogorov–Smirnov distance between a sample and a law, when each value may be off by `tolerance`: the largest
+/// gap between the sample's distribution function and the band that the law sweeps when it is moved by as much.
+///
+/// With no tolerance it is the textbook statistic. A law with a step, such as that of equal gaps, needs one: against
+/// a step any jitter at all is at a distance of a half.
+pub fn kolmogorov_smirnov(sample: &[f64], law: impl Fn(f64) -> f64, tolerance: f64) -> f64 {
+    let mut sorted = sample.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let count = sorted.len() as f64;
+    let mut distance: f64 = 0.0;
+    for (index, &value) in sorted.iter().enumerate() {
+        let (below, reached) = (index as f64 / count, (index + 1) as f64 / count);
+        // Too many values up to here, even if each has come too early; too few before, even if each is late.
+        distance = distance.max(reached - law(value + tolerance)).max(law(value - tolerance) - below);
+    }
+    distance
+}
+
+/// The probability that a sample of `count` values of the law itself is at this distance or farther: the asymptotic
+/// series of Kolmogorov (1933) with Stephens' correction for small samples (1970).
+pub fn kolmogorov_p(distance: f64, count: usize) -> f64 {
+    /// The terms fall like exp(−k²): long before this many they are nothing.
+    const MOST_TERMS: i32 = 100;
+    let root = (count as f64).sqrt();
+    let lambda = (root + 0.12 + 0.11 / root) * distance;
+    if lambda < 0.2 {
+        return 1.0; // to ten decimals, and there the series converges slowly
+    }
+    let term = |k: i32| {
+        let sign = if k % 2 == 1 { 1.0 } else { -1.0 };
+        sign * (-2.0 * f64::from(k * k) * lambda * lambda).exp()
+    };
+    (2.0 * (1..=MOST_TERMS).map(term).sum::<f64>()).clamp(0.0, 1.0)
+}
+
+/// How many independent values a correlated stream is worth, by batch means at every power of two.
+///
+/// The mean of a batch of b independent values varies b times less than a value. Where neighbours resemble each other
+/// it varies more, and the factor is by how much the stream must be counted smaller. A level is four numbers and
+/// there is one for each doubling, so a stream of n values takes O(log n) memory and O(1) amortised time.
+#[derive(Debug, Clone, Default)]
+pub struct BatchMeans {
+    levels: [Level; Self::LEVELS],
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Level {
+    count: u64,
+    mean: f64,
+    /// Sum of the squared distances from the mean (Welford 1962).
+    squares: f64,
+    /// The first of a pair that waits for its second.
+    waiting: f64,
+}
+
+impl BatchMeans {
+    /// 2^32 values, more than an hour at a million a second; a longer stream only stops adding levels.
+    const LEVELS: usize = 32;
+
+    /// Batches for a variance with a standard error of an eighth. Fewer say little, and more make the batches too short
+    /// to see far.
+    const BATCHES: u64 = 128;
+
+    /// Adds a value of the stream.
+    pub fn push(&mut self, value: f64) {
+        let mut value = value;
+        for level in &mut self.levels {
+            level.count += 1;
+            let before = value - level.mean;
+            level.mean += before / level.count as f64;
+            level.squares += before * (value - level.mean);
+            if level.count % 2 == 1 {
+                level.waiting = value;
+                return;
+            }
+            value = f64::midpoint(level.waiting, value);
+        }
+    }
+
+    /// The number of values seen, divided by what their likeness costs; never more than were seen.
+    pub fn effective_size(&self) -> f64 {
+        let values = &self.levels[0];
+        let variance = |level: &Level| level.squares / (level.count.max(2) - 1) as f64;
+        if values.count < 2 || values.squares <= 0.0 {
+            return values.count as f64;
+        }
+        let deepest = self.levels.iter().rposition(|level| level.count >= Self::BATCHES).unwrap_or(0);
+        let batch = (1_u64 << deepest) as f64;
+        let inflation = batch * variance(&self.levels[deepest]) / variance(values);
+        values.count as f64 / inflation.max(1.0)
+    }
+}
+
+/// The quantiles of a sample of `size` independent values between which the quantile `q` of what it was drawn from lies
+/// with 95 % confidence: binomial order statistics (David and Nagaraja, Order Statistics, §7.1), in the normal
+/// approximation with a continuity correction. `None` where that is beyond the smallest or the largest value seen.
+pub fn quantile_interval(q: f64, size: f64) -> (Option<f64>, Option<f64>) {
+    let spread = Z_95 * (size * q * (1.0 - q)).sqrt();
+    let lower = (size * q - spread).floor();
+    let upper = (size * q + spread).ceil() + 1.0;
+    ((lower >= 1.0).then(|| lower / size), (upper <= size).then(|| upper / size))
+}
+
+/// The two-sided probability of the Mann–Whitney test that two samples which come from one law look so different, in the
+/// normal approximation: good from eight values a side on.
+pub fn mann_whitney_p(first: &[f64], second: &[f64]) -> f64 {
+    let (m, n) = (first.len() as f64, second.len() as f64);
+    let wins: f64 = first
+        .iter()
+        .flat_map(|a| second.iter().map(move |b| if a > b { 1.0 } else { f64::from(u8::from(a >= b)) / 2.0 }))
+        .sum();
+    let deviation = (m * n * (m + n + 1.0) / 12.0).sqrt();
+    if deviation == 0.0 {
+        return 1.0;
+    }
+    let z = ((wins - m * n / 2.0).abs() - 0.5).max(0.0) / deviation;
+    2.0 * normal_tail(z)
+}
+
+/// The probability that a standard normal value exceeds `z`, at least 0: Abramowitz and Stegun 26.2.17, to 10⁻⁷.
+fn normal_tail(z: f64) -> f64 {
+    let t = 1.0 / (1.0 + 0.231_641_9 * z);
+    let series =
+        t * (0.319_381_530 + t * (-0.356_563_782 + t * (1.781_477_937 + t * (-1.821_255_978 + t * 1.330_274_429))));
+    (-z * z / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt() * series
+}
+
+/// The middle of a sample; 0 of an empty one.
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEED: u64 = 0x5EED;
+
+    fn exponential(value: f64) -> f64 {
+        if value <= 0.0 { 0.0 } else { 1.0 - (-value).exp() }
+    }
+
+    fn normal(random: &mut Xoshiro256PlusPlus) -> f64 {
+        (-2.0 * unit(random).ln()).sqrt() * (2.0 * std::f64::consts::PI * unit(random)).cos()
+    }
+
+    /// Values with the variance 1 and the correlation `rho` between neighbours.
+    fn autoregressive(count: usize, rho: f64, random: &mut Xoshiro256PlusPlus) -> Vec<f64> {
+        let mut value = normal(random);
+        let mut next = || {
+            value = rho * value + (1.0 - rho * rho).sqrt() * normal(random);
+            value
+        };
+        (0..count).map(|_| next()).collect()
+    }
+
+    #[test]
+    fn a_reservoir_keeps_every_part_of_a_stream_alike() {
+        let mut reservoir = Reservoir::new(1000, SEED);
+        for value in 0..100_000 {
+            reservoir.push(value);
+        }
+        assert_eq!(reservoir.values().len(), 1000);
+        for tenth in 0..10 {
+            let kept = reservoir.values().iter().filter(|&&value| value / 10_000 == tenth).count();
+            // 100 expected, with a deviation of 9.5.
+            assert!((55..145).contains(&kept), "{kept} of tenth {tenth}");
+        }
+    }
+
+    #[test]
+    fn the_law_itself_is_rejected_as_often_as_the_level_says() {
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(SEED);
+        let mut rejected = 0;
+        for _ in 0..2000 {
+            let sample: Vec<f64> = (0..200).map(|_| -unit(&mut random).ln()).collect();
+            let distance = kolmogorov_smirnov(&sample, exponential, 0.0);
+            rejected += usize::from(kolmogorov_p(distance, sample.len()) < 0.05);
+        }
+        // 100 expected at 5 %, with a deviation of 9.7.
+        assert!((60..140).contains(&rejected), "{rejected} of 2000");
+    }
+
+    #[test]
+    fn another_law_is_rejected_and_a_tolerance_forgives_no_more_than_itself() {
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(SEED);
+        let sample: Vec<f64> = (0..2000).map(|_| 2.0 * unit(&mut random)).collect();
+        let distance = kolmogorov_smirnov(&sample, exponential, 0.0);
+        assert!(kolmogorov_p(distance, sample.len()) < 1e-6, "uniform gaps are not exponential");
+        let step = |value: f64| if value < 1.0 { 0.0 } else { 1.0 };
+        let jittered: Vec<f64> = (0..1000).map(|_| 0.95 + 0.1 * unit(&mut random)).collect();
+        assert!(kolmogorov_smirnov(&jittered, step, 0.0) > 0.4);
+        assert!(kolmogorov_smirnov(&jittered, step, 0.06) < 1e-9, "all within the tolerance");
+        assert!(kolmogorov_smirnov(&jittered, step, 0.02) > 0.25, "three tenths of them are early by more than that");
+    }
+
+    #[test]
+    fn known_values_of_kolmogorovs_distribution() {
+        // The asymptotic critical values: 1.3581 at 5 %, 1.9495 at 0.1 %.
+        for (lambda, p) in [(1.3581, 0.05), (1.9495, 0.001)] {
+            let count = 1_000_000;
+            let computed = kolmogorov_p(lambda / (count as f64).sqrt(), count);
+            assert!((computed / p - 1.0).abs() < 0.01, "{computed} at {lambda}");
+        }
+    }
+
+    #[test]
+    fn independent_values_are_worth_themselves_and_correlated_ones_less() {
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(SEED);
+        for rho in [0.0, 0.5, 0.9, 0.98] {
+            let count = 1 << 18;
+            let mut means = BatchMeans::default();
+            for value in autoregressive(count, rho, &mut random) {
+                means.push(value);
+            }
+            // An autoregressive process of order 1 is worth n (1 − ρ) / (1 + ρ).
+            let expected = count as f64 * (1.0 - rho) / (1.0 + rho);
+            let ratio = means.effective_size() / expected;
+            assert!((0.6..1.6).contains(&ratio), "{ratio} of {expected} at a correlation of {rho}");
+        }
+    }
+
+    #[test]
+    fn the_same_value_again_and_again_is_worth_its_count() {
+        let mut means = BatchMeans::default();
+        assert!(means.effective_size() < 0.5);
+        for _ in 0..1000 {
+            means.push(7.0);
+        }
+        assert!((means.effective_size() - 1000.0).abs() < 0.5);
+    }
+
+    /// How often the interval of the 90th percentile holds its true value, from independent or correlated values.
+    fn coverage(rho: f64) -> f64 {
+        const TRUE_P90: f64 = 1.281_552; // of a standard normal distribution
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(SEED);
+        let trials = 300;
+        let mut held = 0;
+        for _ in 0..trials {
+            let mut values = autoregressive(8192, rho, &mut random);
+            let mut means = BatchMeans::default();
+            for &value in &values {
+                means.push(value);
+            }
+            values.sort_unstable_by(f64::total_cmp);
+            let at = |quantile: f64| values[(quantile * values.len() as f64) as usize];
+            let (lower, upper) = quantile_interval(0.9, means.effective_size());
+            held += usize::from(at(lower.unwrap()) <= TRUE_P90 && TRUE_P90 <= at(upper.unwrap()));
+        }
+        held as f64 / f64::from(trials)
+    }
+
+    #[test]
+    fn an_interval_holds_the_truth_as_often_as_it_promises() {
+        // 95 % promised; the standard error of 300 trials is 1.3 %, and correlated values err on the wide side, because
+        // a value's exceedances are less alike than the values are.
+        assert!(coverage(0.0) >= 0.91, "{}", coverage(0.0));
+        assert!(coverage(0.8) >= 0.91, "{}", coverage(0.8));
+    }
+
+    #[test]
+    fn a_quantile_beyond_what_was_seen_has_an_open_end() {
+        assert_eq!(quantile_interval(0.999, 500.0).1, None);
+        assert_eq!(quantile_interval(0.5, 2.0), (None, None));
+        let (lower, upper) = quantile_interval(0.99, 10_000.0);
+        assert!((lower.unwrap() - 0.988).abs() < 2e-4 && (upper.unwrap() - 0.992).abs() < 3e-4);
+    }
+
+    #[test]
+    fn two_samples_of_one_law_look_alike_and_two_laws_do_not() {
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(SEED);
+        let mut rejected = 0;
+        for _ in 0..1000 {
+            let mut draw = || (0..30).map(|_| unit(&mut random)).collect::<Vec<_>>();
+            rejected += usize::from(mann_whitney_p(&draw(), &draw()) < 0.05);
+        }
+        assert!((20..80).contains(&rejected), "{rejected} of 1000 at 5 %");
+        let first: Vec<f64> = (0..30).map(|_| unit(&mut random)).collect();
+        let later: Vec<f64> = first.iter().map(|value| value + 0.5).collect();
+        assert!(mann_whitney_p(&first, &later) < 1e-4);
+        assert!((mann_whitney_p(&first, &first) - 1.0).abs() < 0.05);
+    }
+}
