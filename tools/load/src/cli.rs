@@ -24,6 +24,8 @@ const DEEPEST_WINDOW: u64 = 65_536;
 
 /// The longest part of an on-off period: more is a plan.
 const LONGEST_PERIOD: Duration = Duration::from_secs(3600);
+/// The end of an interval takes the generator up to a few hundred microseconds: shorter ones would be felt.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 
 const DEFAULT_TCP_CONNECTIONS: usize = 16;
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
@@ -50,10 +52,28 @@ pub struct Cli {
 pub enum Command {
     /// One run. This is also what happens without a command.
     Run(Box<Options>),
+    /// Show a saved run again, and write it in other formats.
+    Report(Saved),
     /// Check that a server keeps the contract: every byte value, size, cut and ending that tends to go wrong.
     Verify(verify::Options),
     /// An echo server that misbehaves as told, with an answer key at its end.
     Lab(Box<lab::Options>),
+}
+
+/// The options of a report.
+#[derive(Debug, Clone, Args)]
+pub struct Saved {
+    /// A run as `-o` wrote it: .json, or .html, which has the run inside
+    pub input: PathBuf,
+
+    /// Print the run as JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+
+    /// Write a file: .json, .html, .hgrm for the response times, .hlog, .ndjson or .csv for the intervals; may be
+    /// repeated
+    #[arg(short, long, value_parser = output, value_name = "FILE")]
+    pub output: Vec<Output>,
 }
 
 /// The options of a run.
@@ -118,11 +138,16 @@ pub struct Options {
     #[arg(long, value_parser = seed, value_name = "HEX")]
     pub seed: Option<u64>,
 
+    /// How finely to record over time, at least 10ms; a run of many intervals keeps longer ones
+    #[arg(short, long, value_parser = interval, default_value = "1s")]
+    pub interval: Duration,
+
     /// Print the result as JSON, one line a run, instead of text
     #[arg(long)]
     pub json: bool,
 
-    /// Write the result to a file as well: .json, or .hgrm for the response times; may be repeated
+    /// Write the result to a file as well: .json, .html (a page with charts, and with the run inside), .hgrm for the
+    /// response times, .hlog, .ndjson or .csv for the intervals; may be repeated
     #[arg(short, long, value_parser = output, value_name = "FILE")]
     pub output: Vec<Output>,
 
@@ -163,8 +188,16 @@ pub struct Output {
 pub enum Format {
     /// The whole run.
     Json,
+    /// A page for people, with the whole run inside.
+    Html,
     /// The distribution of the response times.
     Hgrm,
+    /// The histograms of the intervals, as `HdrHistogram`'s tools read them.
+    Hlog,
+    /// The intervals as JSON, one a line, each with its histograms.
+    Ndjson,
+    /// The intervals as a table.
+    Csv,
 }
 
 impl Cli {
@@ -214,6 +247,7 @@ impl Options {
             udp_timeout: self.timeout.unwrap_or(DEFAULT_UDP_TIMEOUT),
             tcp_timeout: self.timeout.unwrap_or(DEFAULT_TCP_TIMEOUT),
             seed: self.seed.unwrap_or(random_seed),
+            interval: self.interval,
         })
     }
 }
@@ -328,6 +362,11 @@ pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = units::duration(text)?;
+    if interval >= SHORTEST_INTERVAL { Ok(interval) } else { Err("at least 10ms".into()) }
+}
+
 fn size(text: &str) -> Result<usize, String> {
     let size = units::size(text)?;
     if size <= LONGEST_MESSAGE { Ok(size) } else { Err(format!("at most {LONGEST_MESSAGE} bytes")) }
@@ -341,8 +380,12 @@ fn output(text: &str) -> Result<Output, String> {
     let path = PathBuf::from(text);
     let format = match path.extension().and_then(|extension| extension.to_str()) {
         Some("json") => Format::Json,
+        Some("html") => Format::Html,
         Some("hgrm") => Format::Hgrm,
-        _ => return Err("the extension says what to write: .json or .hgrm".into()),
+        Some("hlog") => Format::Hlog,
+        Some("ndjson") => Format::Ndjson,
+        Some("csv") => Format::Csv,
+        _ => return Err("the extension says what to write: .json, .html, .hgrm, .hlog, .ndjson or .csv".into()),
     };
     Ok(Output { path, format })
 }

@@ -19,6 +19,7 @@ mod stage;
 use std::collections::VecDeque;
 
 use crate::clock::Nanos;
+use crate::intervals::{Flow, Interval, Intervals};
 use crate::ledger::{DatagramLedger, StreamLedger};
 use crate::loss::Bursts;
 use crate::payload::{Identity, Payload};
@@ -77,6 +78,8 @@ pub struct Engine {
     ends: Nanos,
     messages_left: u64,
     next_sweep: Nanos,
+    /// `None` unless somebody wants them.
+    intervals: Option<Intervals>,
 }
 
 impl Engine {
@@ -94,6 +97,7 @@ impl Engine {
             ends: 0,
             messages_left: 0,
             next_sweep: 0,
+            intervals: None,
         };
         for spec in groups {
             let first = engine.lanes.len();
@@ -126,6 +130,16 @@ impl Engine {
         engine
     }
 
+    /// Cuts every stage from now on into intervals of this length, above 0.
+    pub fn record_intervals(&mut self, length: Nanos) {
+        self.intervals = Some(Intervals::new(length));
+    }
+
+    /// The intervals of the last stage that have ended, and how many there were before neighbours became one.
+    pub fn intervals(&self) -> (&[Interval], u64) {
+        self.intervals.as_ref().map_or((&[], 0), |intervals| (intervals.closed(), intervals.cuts()))
+    }
+
     /// Starts a stage with empty recorders, on the lanes as they are.
     pub fn begin(&mut self, stage: &Stage, now: Nanos) {
         debug_assert_eq!(self.phase, Phase::Idle);
@@ -135,6 +149,9 @@ impl Engine {
         self.ends = stage.duration.map_or(Nanos::MAX, |duration| now + duration);
         self.messages_left = stage.messages.unwrap_or(u64::MAX);
         self.next_sweep = now + SWEEP;
+        if let Some(intervals) = &mut self.intervals {
+            *intervals = Intervals::new(intervals.length());
+        }
         let share = 1.0 / self.groups.len() as f64;
         for index in 0..self.groups.len() {
             let group = &mut self.groups[index];
@@ -194,6 +211,9 @@ impl Engine {
             Phase::Sending if now >= self.ends => self.end_sending(self.ends),
             Phase::Sending | Phase::Draining { .. } => {}
         }
+        if self.intervals.as_ref().is_some_and(|intervals| now >= self.started + intervals.next_cut()) {
+            self.cut_interval(now, false);
+        }
         if now >= self.next_sweep {
             self.next_sweep = now + SWEEP;
             for lane in 0..self.lanes.len() {
@@ -203,7 +223,7 @@ impl Engine {
         if let Phase::Draining { not_before, until } = self.phase {
             let is_settled = || self.lanes.iter().all(|lane| lane.outstanding() == 0);
             if now >= until || (now >= not_before && is_settled()) {
-                self.end_stage();
+                self.end_stage(now);
             }
         }
     }
@@ -215,6 +235,9 @@ impl Engine {
             Phase::Sending => self.next_sweep.min(self.ends),
             Phase::Draining { until, .. } => self.next_sweep.min(until),
         };
+        if let Some(intervals) = &self.intervals {
+            wake = wake.min(self.started + intervals.next_cut());
+        }
         if self.phase == Phase::Sending {
             for group in self.groups.iter().filter(|group| !group.ready.is_empty()) {
                 wake = wake.min(match &group.want {
@@ -361,6 +384,39 @@ impl Engine {
     /// What was recorded, by transport. Complete when [`is_idle`](Self::is_idle).
     pub fn recorders(&self) -> impl Iterator<Item = (Transport, &Recorder)> {
         self.groups.iter().map(|group| (group.transport, &group.recorder))
+    }
+
+    /// Ends the current interval, if there are any: at its own end, or at `now` if it is the last one.
+    fn cut_interval(&mut self, now: Nanos, is_last: bool) {
+        let flow = self.flow(now);
+        let Some(intervals) = &mut self.intervals else { return };
+        let recorders = self.groups.iter().map(|group| &group.recorder);
+        let elapsed = now - self.started;
+        if is_last {
+            intervals.end(elapsed, flow, recorders);
+        } else {
+            intervals.cut(elapsed, flow, recorders);
+        }
+    }
+
+    /// What has happened in this stage so far, and what the schedule has asked for.
+    fn flow(&self, now: Nanos) -> Flow {
+        let mut flow = Flow::default();
+        for group in &self.groups {
+            let counts = &group.recorder.counts;
+            let lanes = &self.lanes[group.lanes.clone()];
+            let unsent: usize = lanes.iter().map(Lane::unsent).sum();
+            let not_taken = match &group.want {
+                Want::Arrivals { arrivals, .. } => arrivals.left_before(now.min(self.ends) - self.started),
+                // After the end of sending this is what was left then.
+                Want::Nothing | Want::Answers => counts.scheduled,
+            };
+            flow.offered += counts.sent + unsent as u64 + not_taken;
+            flow.sent += counts.sent;
+            flow.replied += counts.replied;
+            flow.lost += counts.lost;
+        }
+        flow
     }
 
     /// The runs of consecutive messages lost, over all UDP lanes.

@@ -139,6 +139,11 @@ impl Generator {
         &self.engine
     }
 
+    /// Cuts every stage from now on into intervals of this length, above 0.
+    pub fn record_intervals(&mut self, length: Nanos) {
+        self.engine.record_intervals(length);
+    }
+
     /// How long each TCP connection took to open.
     pub fn connect_times(&self) -> &Histogram<u64> {
         &self.connect_times

@@ -14,9 +14,10 @@
 //!    ├── schedule   when to send                              │
 //!    ├── payload    what to send, what must come back         ▼
 //!    ├── ledger     what is under way                       clock
-//!    └── recorder   what happened; evidence, for the verdict on it
+//!    ├── recorder   what happened; evidence, for the verdict on it
+//!    └── intervals  and when
 //!
-//!  report ── document (JSON), screen, hgrm
+//!  report ── document (JSON), intervals, screen, page, hgrm, hlog          saved ──▶ report
 //!
 //!  whether to believe it: floor, observer (what the machine did) ──▶ verdict (statistics, loss) ──▶ gates
 //!  lab ── a server that misbehaves as told: does a tool notice?      verify ── does a server keep the contract?
@@ -34,6 +35,7 @@ pub mod floor;
 pub mod gates;
 pub mod generator;
 pub mod host;
+pub mod intervals;
 pub mod lab;
 pub mod ledger;
 pub mod loss;
@@ -46,6 +48,7 @@ pub mod program;
 pub mod recorder;
 pub mod report;
 pub mod run;
+pub mod saved;
 pub mod schedule;
 pub mod sockets;
 pub mod statistics;

@@ -45,6 +45,8 @@ pub struct Plan {
     pub tcp_timeout: Duration,
     /// Repeats payloads and arrival times.
     pub seed: u64,
+    /// How finely the measurement is recorded over time; above 0.
+    pub interval: Duration,
 }
 
 impl Plan {

@@ -1,5 +1,6 @@
 //! The program: command line, runs, output, exit code. Does I/O.
 
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
@@ -12,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use shout::target::{Protocol, Target};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::cli::{self, Command, Format, Options, Output};
+use crate::cli::{self, Command, Options, Output};
 use crate::clock::SECOND;
 use crate::gates::{self, Gates};
 use crate::generator::Wish;
@@ -21,8 +22,9 @@ use crate::lab;
 use crate::own_server::{self, OwnServer};
 use crate::plan::{Plan, nanos};
 use crate::report::document::Document;
-use crate::report::{hgrm, screen};
-use crate::run::{Context, Part, Progress, exit, measure};
+use crate::report::{files, screen, sparkline::sparkline};
+use crate::run::{Context, Latest, Part, Progress, exit, measure};
+use crate::saved;
 use crate::verify;
 
 /// A process ended by a signal says so with this much more than the signal's number.
@@ -37,6 +39,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let command: Vec<String> = arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect();
     let options = match cli::parse(arguments) {
         Ok(Command::Run(options)) => options,
+        Ok(Command::Report(options)) => return saved::report(&options),
         Ok(Command::Verify(options)) => return verify::main(&options),
         Ok(Command::Lab(options)) => return lab::main(&options),
         Err(code) => return code,
@@ -48,7 +51,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn complain(line: &str, code: u8) -> ExitCode {
+pub(crate) fn complain(line: &str, code: u8) -> ExitCode {
     // Without a reader on stderr the exit code still tells.
     let _ = writeln!(io::stderr(), "shout-load: {line}");
     ExitCode::from(code)
@@ -155,12 +158,7 @@ impl Job {
         let text = if self.options.json { format!("{json}\n") } else { self.screen(document, index) };
         for Output { path, format } in &self.options.output {
             let path = self.path_of(path, index);
-            let contents = match format {
-                Format::Json => format!("{json}\n"),
-                Format::Hgrm => {
-                    hgrm::text(&document.latency.response.histogram().expect("it was encoded a moment ago"))
-                }
-            };
+            let contents = files::contents(*format, document);
             let written = fs::write(&path, contents);
             written.map_err(|error| complain(&format!("cannot write {}: {error}", path.display()), exit::FAILED))?;
         }
@@ -247,11 +245,21 @@ struct ProgressLine {
     name: String,
     whole: Option<u64>,
     drawn_at: u64,
+    /// The medians of the latest intervals, and how many intervals there have been.
+    medians: VecDeque<Option<u64>>,
+    seen: u64,
 }
 
 impl ProgressLine {
     /// Redrawn five times a second.
     const INTERVAL: u64 = SECOND / 5;
+
+    /// Without this a line longer than the terminal is wide becomes two, of which only the last is redrawn in place.
+    const NO_WRAP: &str = "\x1b[?7l";
+    const WRAP: &str = "\x1b[?7h";
+
+    /// Intervals whose medians are drawn: the line fits a terminal of a hundred columns.
+    const CELLS: usize = 12;
 
     fn new(plan: &Plan, quiet: bool) -> Self {
         ProgressLine {
@@ -259,16 +267,19 @@ impl ProgressLine {
             name: plan.target.to_string(),
             whole: plan.duration.map(nanos),
             drawn_at: 0,
+            medians: VecDeque::with_capacity(Self::CELLS + 1),
+            seen: 0,
         }
     }
 
     fn show(&mut self, progress: &Progress) {
+        self.note(progress.latest);
         let is_due = progress.elapsed < self.drawn_at || progress.elapsed - self.drawn_at >= Self::INTERVAL;
         if !self.is_shown || !is_due {
             return;
         }
         self.drawn_at = progress.elapsed;
-        let Progress { part, elapsed, totals } = *progress;
+        let Progress { part, elapsed, totals, latest } = *progress;
         let seconds = elapsed as f64 / SECOND as f64;
         let part = match (part, self.whole) {
             (Part::WarmUp, _) => "warming up".into(),
@@ -276,11 +287,28 @@ impl ProgressLine {
             (Part::Measurement, None) => format!("{seconds:.0} s"),
         };
         let rate = if elapsed > 0 { totals.replied as f64 / seconds } else { 0.0 };
-        let mut line = format!("\r\x1b[K{}  {part}  {rate:.0} replies/s  lost {}", self.name, totals.lost);
+        let mut line =
+            format!("\r\x1b[K{}{}  {part}  {rate:.0} replies/s  lost {}", Self::NO_WRAP, self.name, totals.lost);
         if totals.wrong_answers > 0 {
             let _ = write!(line, "  WRONG {}", totals.wrong_answers);
         }
+        if let Some(Latest { quantiles: Some((p50, p99)), .. }) = latest {
+            let micros = |nanos: u64| nanos as f64 / 1000.0;
+            let medians = sparkline(self.medians.iter().copied());
+            let _ = write!(line, "  p50 {medians} {:.1} us  p99 {:.1} us", micros(p50), micros(p99));
+        }
+        line += Self::WRAP;
         let _ = io::stderr().write_all(line.as_bytes());
+    }
+
+    /// Notes an interval that has ended since the last time.
+    fn note(&mut self, latest: Option<Latest>) {
+        let Some(Latest { number, quantiles }) = latest.filter(|latest| latest.number > self.seen) else { return };
+        self.seen = number;
+        self.medians.push_back(quantiles.map(|(p50, _)| p50));
+        if self.medians.len() > Self::CELLS {
+            self.medians.pop_front();
+        }
     }
 
     fn clear(&self) {

@@ -1,10 +1,15 @@
 //! What a run leaves behind. Pure: builds text and numbers; whoever calls writes them.
 //!
-//! [`document::Document`] is the run, as it stands in a JSON file. The screen and the `.hgrm` file are drawn from it
-//! alone, so a saved run can be shown again, and what the screen says is what the file says.
+//! [`document::Document`] is the run, as it stands in a JSON file. Everything else is drawn from it alone, so a
+//! saved run can be shown again, and what the screen says is what the files say.
 
 mod closing;
 pub mod document;
+pub mod files;
 pub mod hgrm;
+pub mod hlog;
+pub mod intervals;
+pub mod page;
 pub mod screen;
+pub mod sparkline;
 pub mod trust;

@@ -60,6 +60,17 @@ pub struct Progress {
     pub elapsed: Nanos,
     /// What has happened in it.
     pub totals: Totals,
+    /// The last interval of the measurement that has ended.
+    pub latest: Option<Latest>,
+}
+
+/// An interval of the measurement, for whoever watches it.
+#[derive(Debug, Clone, Copy)]
+pub struct Latest {
+    /// How many there have been, with it.
+    pub number: u64,
+    /// The median and the 99th percentile of its response times; `None` without a reply.
+    pub quantiles: Option<(Nanos, Nanos)>,
 }
 
 /// Why a run could not be made.
@@ -114,6 +125,7 @@ pub fn measure(plan: &Plan, context: &Context, watch: &mut dyn FnMut(&Progress) 
     let start_unix_ns = nanos(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
     let observer = Observer::start(address, server, local);
     let began = clock.now();
+    generator.record_intervals(nanos(plan.interval));
     watcher.run(&mut generator, &plan.measured_stage(), Part::Measurement)?;
     let wall_ns = clock.now() - began;
     let seen = observer.so_far();
@@ -162,7 +174,9 @@ impl Watcher<'_> {
         let watcher = &mut *self;
         let mut watch = |engine: &Engine, elapsed: Nanos| {
             let totals = engine.totals();
-            let wish = (watcher.watch)(&Progress { part, elapsed, totals });
+            let (intervals, number) = engine.intervals();
+            let latest = intervals.last().map(|interval| Latest { number, quantiles: interval.quantiles });
+            let wish = (watcher.watch)(&Progress { part, elapsed, totals, latest });
             watcher.interrupted |= wish != Wish::Continue;
             let nothing_came = totals.replied + totals.wrong_answers == 0;
             if wish == Wish::Continue && nothing_came && (totals.refused > 0 || elapsed > patience) {
@@ -263,6 +277,7 @@ fn document(plan: &Plan, context: &Context, generator: &Generator, parts: Parts)
             warmup_ns: nanos(plan.warmup),
             udp_timeout_ns: nanos(plan.udp_timeout),
             tcp_timeout_ns: nanos(plan.tcp_timeout),
+            interval_ns: nanos(plan.interval),
         },
         env: Environment {
             kernel: host::kernel(),
@@ -281,6 +296,7 @@ fn document(plan: &Plan, context: &Context, generator: &Generator, parts: Parts)
         },
         latency: latencies(&total, measured.effective_size(), connect),
         per_transport,
+        intervals: generator.engine().intervals().0.iter().map(Into::into).collect(),
         server: parts.server,
         generator: parts.generator,
         loss: measured.loss(),

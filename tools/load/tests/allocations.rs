@@ -53,6 +53,7 @@ fn allocations_of(demand: Demand) -> u64 {
         udp_timeout: Duration::from_secs(5),
         tcp_timeout: Duration::from_secs(5),
         seed: 1,
+        interval: Duration::from_secs(1),
     };
     let mut generator = Generator::open(&plan, address).unwrap();
     let mut run = |stage: &Stage| generator.run(stage, &mut |_, _| Wish::Continue).unwrap();

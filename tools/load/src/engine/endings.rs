@@ -15,7 +15,7 @@ impl Engine {
     /// Ends the stage at once; what is under way is counted as such.
     pub fn cut_off(&mut self, now: Nanos) {
         self.stop(now);
-        self.end_stage();
+        self.end_stage(now);
     }
 
     /// A TCP lane ended. What was under way on it is lost.
@@ -97,7 +97,8 @@ impl Engine {
         }
     }
 
-    pub(super) fn end_stage(&mut self) {
+    pub(super) fn end_stage(&mut self, now: Nanos) {
+        self.cut_interval(now, true);
         self.phase = Phase::Idle;
         for group in &mut self.groups {
             let lanes = &self.lanes[group.lanes.clone()];

@@ -35,6 +35,14 @@ impl Lane {
             Book::Stream(ledger) => ledger.outstanding(),
         }
     }
+
+    /// Messages composed that the kernel has not taken yet.
+    pub(super) fn unsent(&self) -> usize {
+        match &self.book {
+            Book::Datagrams(ledger) => ledger.outstanding() - ledger.in_flight(),
+            Book::Stream(ledger) => ledger.outstanding() - ledger.in_flight(),
+        }
+    }
 }
 
 #[derive(Debug)]

@@ -11,6 +11,7 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 use serde::{Deserialize, Serialize};
 
+use super::intervals::Interval;
 use super::trust::{GateResult, Loss, Outlier};
 use crate::evidence;
 use crate::floor::Floor;
@@ -50,6 +51,8 @@ pub struct Document {
     pub latency: Latencies,
     /// The same for each transport.
     pub per_transport: BTreeMap<String, PerTransport>,
+    /// The same over time. Their histograms add up to those of the whole, exactly.
+    pub intervals: Vec<Interval>,
     /// The server's side, where it runs on this machine.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub server: Option<Process>,
@@ -120,6 +123,8 @@ pub struct Config {
     pub udp_timeout_ns: u64,
     /// After this long a connection is given up.
     pub tcp_timeout_ns: u64,
+    /// How finely the measurement is recorded over time.
+    pub interval_ns: u64,
 }
 
 /// The machine that measured.
@@ -313,12 +318,18 @@ impl Latency {
 
     /// The histogram itself. `None` if somebody has tampered with the text.
     pub fn histogram(&self) -> Option<Histogram<u64>> {
-        let bytes = BASE64_STANDARD.decode(&self.hdr_v2).ok()?;
-        Deserializer::new().deserialize(&mut bytes.as_slice()).ok()
+        decode(&self.hdr_v2)
     }
 }
 
-fn encode(histogram: &Histogram<u64>) -> String {
+/// A histogram from its text. `None` if somebody has tampered with it.
+pub(super) fn decode(text: &str) -> Option<Histogram<u64>> {
+    let bytes = BASE64_STANDARD.decode(text).ok()?;
+    Deserializer::new().deserialize(&mut bytes.as_slice()).ok()
+}
+
+/// A histogram as text.
+pub(super) fn encode(histogram: &Histogram<u64>) -> String {
     let mut bytes = Vec::new();
     V2DeflateSerializer::new().serialize(histogram, &mut bytes).expect("writing to memory");
     BASE64_STANDARD.encode(bytes)
@@ -372,6 +383,7 @@ impl Document {
                 warmup_ns: 0,
                 udp_timeout_ns: 0,
                 tcp_timeout_ns: 0,
+                interval_ns: 1_000_000_000,
             },
             env: Environment::default(),
             time: Time { start_unix_ns: 0, warmup_ns: 0, measured_ns: 0, drain_ns: 0, interrupted: false },
@@ -379,6 +391,7 @@ impl Document {
             connections: Connections::default(),
             latency: latencies,
             per_transport: BTreeMap::new(),
+            intervals: Vec::new(),
             server: None,
             generator: None,
             loss: Loss::default(),

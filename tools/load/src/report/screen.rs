@@ -25,6 +25,7 @@ pub fn text(run: &Document) -> String {
     let _ = traffic(&mut text, run);
     let _ = latencies(&mut text, run);
     let _ = distribution(&mut text, &run.latency.response);
+    let _ = super::sparkline::over_time(&mut text, run);
     let _ = closing::text(&mut text, run);
     text
 }
@@ -229,7 +230,7 @@ fn bar(value: u64, most: u64) -> String {
     "█".repeat(eighths / 8) + EIGHTHS[eighths % 8]
 }
 
-fn percentile(latency: &Latency, name: &str) -> String {
+pub(super) fn percentile(latency: &Latency, name: &str) -> String {
     latency.p.get(name).map_or_else(|| "-".into(), |quantile| micros(quantile.v))
 }
 
@@ -244,7 +245,7 @@ fn short_micros(nanos: Nanos) -> String {
     if nanos.is_multiple_of(1000) { count(nanos / 1000) } else { format!("{}", nanos as f64 / 1000.0) }
 }
 
-fn seconds(nanos: Nanos) -> String {
+pub(super) fn seconds(nanos: Nanos) -> String {
     format!("{:.2}s", nanos as f64 / SECOND as f64)
 }
 
@@ -281,7 +282,7 @@ pub(super) fn count(number: u64) -> String {
     grouped
 }
 
-fn plural(number: usize, what: &str) -> String {
+pub(super) fn plural(number: usize, what: &str) -> String {
     format!("{} {what}{}", count(number as u64), if number == 1 { "" } else { "s" })
 }
 

@@ -5,5 +5,6 @@ mod faults;
 mod lab;
 mod program;
 mod servers;
+mod showing;
 mod trains;
 mod verify;

@@ -1,0 +1,324 @@
+//! A run cut into intervals: what each of them added to the accounts. Pure: no I/O, no clock.
+//!
+//! A message costs nothing more for it: an interval is the difference between the accounts at its end and at its start.
+//! So the intervals add up to the whole exactly, whatever happens. A reply belongs to the interval in which it was read,
+//! and a loss to the one in which it was noticed.
+
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
+
+use crate::clock::Nanos;
+use crate::recorder::{Recorder, histogram};
+
+/// Intervals that are kept. For each one more, the two neighbours that are shortest together become one, so a run of any
+/// length fits: at 5 to 20 KB each, the more the wider latencies are spread, into 7 MB. Six minutes at one a second stay
+/// as they are.
+pub const MOST_INTERVALS: usize = 360;
+
+/// What happened to messages in an interval.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// Messages that the schedule wanted sent. While a random schedule is behind, an expectation.
+    pub offered: u64,
+    /// Messages sent.
+    pub sent: u64,
+    /// Messages answered rightly and in time.
+    pub replied: u64,
+    /// Messages given up.
+    pub lost: u64,
+}
+
+impl Flow {
+    fn since(self, earlier: Flow) -> Flow {
+        Flow {
+            offered: self.offered.saturating_sub(earlier.offered),
+            sent: self.sent - earlier.sent,
+            replied: self.replied - earlier.replied,
+            lost: self.lost - earlier.lost,
+        }
+    }
+
+    fn plus(self, other: Flow) -> Flow {
+        Flow {
+            offered: self.offered + other.offered,
+            sent: self.sent + other.sent,
+            replied: self.replied + other.replied,
+            lost: self.lost + other.lost,
+        }
+    }
+}
+
+/// A histogram as bytes: a few thousand of them, where the array of its counts takes 220 KiB.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Packed(Vec<u8>);
+
+impl Packed {
+    fn new(histogram: &Histogram<u64>) -> Self {
+        let mut bytes = Vec::new();
+        V2Serializer::new().serialize(histogram, &mut bytes).expect("writing to memory");
+        bytes.shrink_to_fit();
+        Packed(bytes)
+    }
+
+    /// The histogram itself.
+    pub fn histogram(&self) -> Histogram<u64> {
+        Deserializer::new().deserialize(&mut self.0.as_slice()).expect("it was packed here")
+    }
+
+    fn plus(&self, other: &Packed) -> Packed {
+        let mut sum = self.histogram();
+        sum.add(other.histogram()).expect("all histograms have the same bounds");
+        Packed::new(&sum)
+    }
+}
+
+/// A stretch of a stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interval {
+    /// Since the start of the stage.
+    pub start: Nanos,
+    /// How long it took.
+    pub length: Nanos,
+    /// What happened in it.
+    pub flow: Flow,
+    /// Response times of the replies in it.
+    pub response: Packed,
+    /// Their service times.
+    pub service: Packed,
+    /// Lags of the messages sent in it.
+    pub lag: Packed,
+    /// The median and the 99th percentile of the response times, for whoever watches; `None` without a reply.
+    pub quantiles: Option<(Nanos, Nanos)>,
+}
+
+impl Interval {
+    fn joined(&self, next: &Interval) -> Interval {
+        let response = self.response.plus(&next.response);
+        Interval {
+            start: self.start,
+            length: self.length + next.length,
+            flow: self.flow.plus(next.flow),
+            quantiles: quantiles(&response.histogram()),
+            response,
+            service: self.service.plus(&next.service),
+            lag: self.lag.plus(&next.lag),
+        }
+    }
+}
+
+fn quantiles(response: &Histogram<u64>) -> Option<(Nanos, Nanos)> {
+    (!response.is_empty()).then(|| (response.value_at_quantile(0.5), response.value_at_quantile(0.99)))
+}
+
+/// One of the three histograms: what was in it when the current interval began.
+#[derive(Debug)]
+struct Seen {
+    total: Histogram<u64>,
+    /// Kept for its memory.
+    added: Histogram<u64>,
+}
+
+impl Seen {
+    fn new() -> Self {
+        Seen { total: histogram(), added: histogram() }
+    }
+
+    /// What has been added to `parts` since this was last asked.
+    fn take<'a>(&mut self, parts: impl Iterator<Item = &'a Histogram<u64>>) -> &Histogram<u64> {
+        const SAME: &str = "all histograms have the same bounds, and nothing is ever taken out of them";
+        self.added.reset();
+        for part in parts {
+            self.added.add(part).expect(SAME);
+        }
+        self.added.subtract(&self.total).expect(SAME);
+        self.total.add(&self.added).expect(SAME);
+        &self.added
+    }
+}
+
+/// Cuts a stage into intervals while it runs.
+#[derive(Debug)]
+pub struct Intervals {
+    length: Nanos,
+    most: usize,
+    /// The start of the current interval, since the start of the stage.
+    start: Nanos,
+    flow: Flow,
+    response: Seen,
+    service: Seen,
+    lag: Seen,
+    closed: Vec<Interval>,
+    cuts: u64,
+}
+
+impl Intervals {
+    /// Intervals of this length, above 0, of which [`MOST_INTERVALS`] are kept.
+    pub fn new(length: Nanos) -> Self {
+        Intervals::with_most(length, MOST_INTERVALS)
+    }
+
+    fn with_most(length: Nanos, most: usize) -> Self {
+        Intervals {
+            length,
+            most,
+            start: 0,
+            flow: Flow::default(),
+            response: Seen::new(),
+            service: Seen::new(),
+            lag: Seen::new(),
+            closed: Vec::new(),
+            cuts: 0,
+        }
+    }
+
+    /// How long each is meant to be.
+    pub fn length(&self) -> Nanos {
+        self.length
+    }
+
+    /// When the current interval ends, since the start of the stage.
+    pub fn next_cut(&self) -> Nanos {
+        self.start + self.length
+    }
+
+    /// The intervals that have ended.
+    pub fn closed(&self) -> &[Interval] {
+        &self.closed
+    }
+
+    /// How many intervals have ended, those included that have since become one with a neighbour.
+    pub fn cuts(&self) -> u64 {
+        self.cuts
+    }
+
+    /// Ends the current interval at its own end, or at a later one if nobody looked for so long. `flow` and `recorders`
+    /// are the accounts of the whole stage up to now.
+    pub fn cut<'a>(&mut self, now: Nanos, flow: Flow, recorders: impl Iterator<Item = &'a Recorder> + Clone) {
+        self.close(now - now % self.length, flow, recorders);
+    }
+
+    /// Ends the last interval.
+    pub fn end<'a>(&mut self, now: Nanos, flow: Flow, recorders: impl Iterator<Item = &'a Recorder> + Clone) {
+        if now > self.start || flow != self.flow {
+            self.close(now, flow, recorders);
+        }
+    }
+
+    fn close<'a>(&mut self, end: Nanos, flow: Flow, recorders: impl Iterator<Item = &'a Recorder> + Clone) {
+        let response = self.response.take(recorders.clone().map(|recorder| &recorder.response));
+        let service = self.service.take(recorders.clone().map(|recorder| &recorder.service));
+        let lag = self.lag.take(recorders.map(|recorder| &recorder.lag));
+        self.closed.push(Interval {
+            start: self.start,
+            length: end - self.start,
+            flow: flow.since(self.flow),
+            quantiles: quantiles(response),
+            response: Packed::new(response),
+            service: Packed::new(service),
+            lag: Packed::new(lag),
+        });
+        self.cuts += 1;
+        self.start = end;
+        self.flow = Flow { offered: flow.offered.max(self.flow.offered), ..flow };
+        if self.closed.len() > self.most {
+            self.join_shortest();
+        }
+    }
+
+    /// Makes one of the two neighbours that are shortest together, the oldest of several: one pair at a time, so that no
+    /// moment of the run pays for all of it.
+    fn join_shortest(&mut self) {
+        let pairs = self.closed.windows(2).enumerate();
+        let Some((first, _)) = pairs.min_by_key(|(_, pair)| pair[0].length + pair[1].length) else { return };
+        let second = self.closed.remove(first + 1);
+        self.closed[first] = self.closed[first].joined(&second);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Flight;
+    use proptest::prelude::*;
+
+    fn flow(recorder: &Recorder) -> Flow {
+        let counts = &recorder.counts;
+        Flow { offered: counts.sent, sent: counts.sent, replied: counts.replied, lost: counts.lost }
+    }
+
+    fn sum(intervals: &Intervals, part: impl Fn(&Interval) -> &Packed) -> Histogram<u64> {
+        intervals.closed().iter().fold(histogram(), |mut sum, interval| {
+            sum.add(part(interval).histogram()).unwrap();
+            sum
+        })
+    }
+
+    proptest! {
+        // Each case fills and empties dozens of histograms, which takes tens of milliseconds without optimisation.
+        #![proptest_config(ProptestConfig::with_cases(16))]
+
+        #[test]
+        fn the_intervals_add_up_to_the_whole_exactly_however_few_are_kept(
+            steps in prop::collection::vec((0..3_000_u64, 0..70_000_000_000_u64, 0..3_u8), 0..60),
+            most in 1..12_usize,
+        ) {
+            const LENGTH: Nanos = 1_000;
+            let mut intervals = Intervals::with_most(LENGTH, most);
+            let (mut udp, mut tcp) = (Recorder::default(), Recorder::default());
+            let mut now = 0;
+            let all = |udp: &Recorder, tcp: &Recorder| flow(udp).plus(flow(tcp));
+            for (pass, latency, what) in steps {
+                now += pass;
+                if now >= intervals.next_cut() {
+                    intervals.cut(now, all(&udp, &tcp), [&udp, &tcp].into_iter());
+                }
+                let recorder = if latency % 2 == 0 { &mut udp } else { &mut tcp };
+                let flight = Flight { intended: 0, issued: latency / 3 };
+                recorder.sent(flight, 64);
+                match what {
+                    0 => recorder.counts.lost += 1,
+                    _ => recorder.replied(flight, latency),
+                }
+            }
+            intervals.end(now + 1, all(&udp, &tcp), [&udp, &tcp].into_iter());
+            prop_assert!(intervals.closed().len() <= most);
+            let mut end = 0;
+            for interval in intervals.closed() {
+                prop_assert_eq!(interval.start, end, "no gap and no overlap");
+                end += interval.length;
+            }
+            prop_assert_eq!(end, now + 1);
+            let flows = intervals.closed().iter().fold(Flow::default(), |sum, interval| sum.plus(interval.flow));
+            prop_assert_eq!(flows, all(&udp, &tcp));
+            let total = |part: fn(&Recorder) -> &Histogram<u64>| {
+                let mut total = part(&udp).clone();
+                total.add(part(&tcp)).unwrap();
+                total
+            };
+            prop_assert_eq!(sum(&intervals, |interval| &interval.response), total(|recorder| &recorder.response));
+            prop_assert_eq!(sum(&intervals, |interval| &interval.service), total(|recorder| &recorder.service));
+            prop_assert_eq!(sum(&intervals, |interval| &interval.lag), total(|recorder| &recorder.lag));
+        }
+    }
+
+    #[test]
+    fn what_nobody_looked_at_for_long_is_one_long_interval() {
+        let mut intervals = Intervals::new(1_000);
+        let recorder = Recorder::default();
+        intervals.cut(3_500, flow(&recorder), [&recorder].into_iter());
+        assert_eq!((intervals.closed()[0].start, intervals.closed()[0].length), (0, 3_000));
+        assert_eq!(intervals.next_cut(), 4_000);
+    }
+
+    #[test]
+    fn a_full_list_stays_even() {
+        let mut intervals = Intervals::with_most(10, 8);
+        let recorder = Recorder::default();
+        for end in (10..=1_000).step_by(10) {
+            intervals.cut(end, flow(&recorder), [&recorder].into_iter());
+        }
+        let lengths = || intervals.closed().iter().map(|interval| interval.length);
+        assert_eq!((intervals.closed().len(), lengths().sum::<u64>()), (8, 1_000));
+        assert!(lengths().max().unwrap() <= 320, "{:?}", lengths().collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,91 @@
+//! A run over time: its intervals as JSON and as a table. Pure: no I/O.
+
+use std::fmt::Write;
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use super::document::{decode, encode};
+use crate::intervals;
+
+/// One interval of a run. See [`intervals::Interval`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interval {
+    /// Its start, since the start of the measurement.
+    pub t_ns: u64,
+    /// Its length. The last one ends when the last message is settled.
+    pub len_ns: u64,
+    /// Messages that the schedule wanted sent.
+    pub offered: u64,
+    /// Messages sent.
+    pub sent: u64,
+    /// Messages answered rightly and in time.
+    pub replied: u64,
+    /// Messages given up.
+    pub lost: u64,
+    /// The longest lag of a message sent; null if none was.
+    pub lag_max: Option<u64>,
+    /// The median response time; null without a reply, as are the next two.
+    pub p50: Option<u64>,
+    /// The 99th percentile.
+    pub p99: Option<u64>,
+    /// The longest response time.
+    pub max: Option<u64>,
+    /// The response times.
+    pub hdr_v2: String,
+    /// The service times.
+    pub service_hdr_v2: String,
+    /// The lags.
+    pub lag_hdr_v2: String,
+}
+
+impl From<&intervals::Interval> for Interval {
+    fn from(interval: &intervals::Interval) -> Self {
+        let response = interval.response.histogram();
+        let lag = interval.lag.histogram();
+        let max = |histogram: &Histogram<u64>| (!histogram.is_empty()).then(|| histogram.max());
+        Interval {
+            t_ns: interval.start,
+            len_ns: interval.length,
+            offered: interval.flow.offered,
+            sent: interval.flow.sent,
+            replied: interval.flow.replied,
+            lost: interval.flow.lost,
+            lag_max: max(&lag),
+            p50: interval.quantiles.map(|(p50, _)| p50),
+            p99: interval.quantiles.map(|(_, p99)| p99),
+            max: max(&response),
+            hdr_v2: encode(&response),
+            service_hdr_v2: encode(&interval.service.histogram()),
+            lag_hdr_v2: encode(&lag),
+        }
+    }
+}
+
+impl Interval {
+    /// The response times. `None` if somebody has tampered with the text.
+    pub fn histogram(&self) -> Option<Histogram<u64>> {
+        decode(&self.hdr_v2)
+    }
+}
+
+/// One interval a line, each a JSON object.
+pub fn ndjson(intervals: &[Interval]) -> String {
+    intervals
+        .iter()
+        .map(|interval| serde_json::to_string(interval).expect("an interval has string keys and whole numbers") + "\n")
+        .collect()
+}
+
+/// A table with a header, under the names of the JSON; an empty field is a value that there is none of.
+pub fn csv(intervals: &[Interval]) -> String {
+    let mut text = "t_ns,len_ns,offered,sent,replied,lost,lag_max,p50,p99,max\n".to_owned();
+    let maybe = |value: Option<u64>| value.map_or_else(String::new, |value| value.to_string());
+    for interval in intervals {
+        let Interval { t_ns, len_ns, offered, sent, replied, lost, .. } = interval;
+        let [lag_max, p50, p99, max] = [interval.lag_max, interval.p50, interval.p99, interval.max].map(maybe);
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{t_ns},{len_ns},{offered},{sent},{replied},{lost},{lag_max},{p50},{p99},{max}");
+    }
+    text
+}
