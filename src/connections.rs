@@ -147,11 +147,11 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
         self.slots.get_mut(token.0).map(|slot| &mut slot.stream)
     }
 
-    /// Notes what the kernel reported of one connection and queues it. A report on a freed slot is dropped; one
-    /// that meets a slot's next owner costs that owner one failed read.
-    pub fn note(&mut self, token: Token, readable: bool, writable: bool, read_closed: bool) {
+    /// Notes what the kernel reported of one connection, as [`Connection::note`] has it, and queues it. A report on a
+    /// freed slot is dropped; one that meets a slot's next owner costs that owner one failed read.
+    pub fn note(&mut self, token: Token, readable: bool, writable: bool, hint: bool) {
         if let Some(slot) = self.slots.get_mut(token.0) {
-            slot.connection.note(readable, writable, read_closed);
+            slot.connection.note(readable, writable, hint);
             self.queue(token.0);
         }
     }

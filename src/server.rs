@@ -27,6 +27,12 @@ const UDP: Token = Token(usize::MAX);
 const TCP: Token = Token(usize::MAX - 1);
 const SIGNALS: Token = Token(usize::MAX - 2);
 
+/// What the kernel is asked about a connection. Urgent data must be told apart, because a read stops at it.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const STREAM_INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const STREAM_INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
+
 /// The most events that one poll returns. The kernel keeps the rest and hands them out in turn.
 const EVENTS_MAX: usize = 1024;
 
@@ -230,7 +236,10 @@ impl Server {
                 }
                 TCP => self.listener.note(),
                 SIGNALS => signalled = true,
-                connection => self.connections.note(connection, readable, writable, event.is_read_closed()),
+                connection => {
+                    let hint = event.is_read_closed() || event.is_priority();
+                    self.connections.note(connection, readable, writable, hint);
+                }
             }
         }
         if signalled {
@@ -255,9 +264,8 @@ impl Server {
         self.listener.turn(now, connections.room(), &mut self.counters, accept, |stream, counters| {
             let token = connections.insert(stream, now);
             // Once and for all: interest lives in the connection, and the kernel is never asked again.
-            let registered = connections
-                .stream_mut(token)
-                .map(|stream| registry.register(stream, token, Interest::READABLE | Interest::WRITABLE));
+            let registered =
+                connections.stream_mut(token).map(|stream| registry.register(stream, token, STREAM_INTEREST));
             if !matches!(registered, Some(Ok(()))) {
                 connections.reject(token, counters);
             }
