@@ -214,7 +214,7 @@ impl DatagramIo for Linux {
             let header = &mut self.headers[count].msg_hdr;
             header.msg_name = (&raw mut self.names[count]).cast();
             header.msg_namelen = address_into(&mut self.names[count], reply.peer);
-            header.msg_iov = &raw mut self.parts[first];
+            header.msg_iov = self.parts[first..parts].as_mut_ptr();
             header.msg_iovlen = parts - first;
             header.msg_flags = 0;
             write_control(header, &mut self.controls[count], reply.segment, reply.local);
