@@ -120,7 +120,7 @@ impl Server {
             idle_timeout: config.idle_timeout,
             stall_timeout: config.stall_timeout,
             linger_timeout: LINGER_TIMEOUT,
-            unsent_max: config.max_unsent,
+            unsent_max: config.max_unsent / config.workers,
         };
         Ok(Server {
             poll,
