@@ -98,7 +98,8 @@ impl Server {
     pub fn new(config: &Config, sockets: Sockets, connections_max: usize, reporter: Reporter) -> io::Result<Server> {
         let poll = Poll::new()?;
         let now = Instant::now();
-        let signals = Signals::register(poll.registry(), SIGNALS)?;
+        let mut signals = Signals::new()?;
+        poll.registry().register(signals.source_mut(), SIGNALS, Interest::READABLE)?;
         let Sockets { udp, mut tcp, address, passed } = sockets;
         let udp = match udp {
             None => None,
@@ -166,7 +167,9 @@ impl Server {
         self.wait(patience)?;
         self.now = Instant::now();
         self.counters.turns += 1;
-        self.note_events();
+        if self.note_events() {
+            self.take_signals();
+        }
 
         if let Some(Udp { io, datagrams }) = &mut self.udp {
             datagrams.turn(io, self.now, &mut self.counters);
@@ -222,8 +225,9 @@ impl Server {
             .min()
     }
 
-    /// Takes down what the kernel said. No I/O here: a report that is out of date by its turn costs one failed attempt.
-    fn note_events(&mut self) {
+    /// Takes down what the kernel said, and says whether there are signals to take. No I/O here: a report that is out of
+    /// date by its turn costs one failed attempt.
+    fn note_events(&mut self) -> bool {
         let mut signalled = false;
         for event in &self.events {
             self.counters.events += 1;
@@ -242,9 +246,7 @@ impl Server {
                 }
             }
         }
-        if signalled {
-            self.take_signals();
-        }
+        signalled
     }
 
     /// Accepts what waits, if there is room; where there is none, the longest-idle connection gives way.
