@@ -94,62 +94,6 @@ pub struct Server {
 }
 
 impl Server {
-    /// A loop over bound sockets. Fails where the kernel has no room for another poll or pipe.
-    pub fn new(config: &Config, sockets: Sockets, connections_max: usize, reporter: Reporter) -> io::Result<Server> {
-        let poll = Poll::new()?;
-        let now = Instant::now();
-        let mut signals = Signals::new()?;
-        poll.registry().register(signals.source_mut(), SIGNALS, Interest::READABLE)?;
-        let Sockets { udp, mut tcp, address, passed } = sockets;
-        let udp = match udp {
-            None => None,
-            Some(socket) => {
-                let mut io = Socket::new(socket, config.udp_io)?;
-                poll.registry().register(io.socket_mut(), UDP, Interest::READABLE | Interest::WRITABLE)?;
-                let refused_port = (!config.allow_source_port_own).then_some(address.port());
-                let rules = Rules { case: config.case, refused_port, rate_limit: config.udp_rate_limit };
-                let datagrams = Datagrams::new(rules, &io, now);
-                Some(Udp { io, datagrams })
-            }
-        };
-        if let Some(tcp) = &mut tcp {
-            poll.registry().register(tcp, TCP, Interest::READABLE)?;
-        }
-        let limits = Limits {
-            connections_max,
-            drive_bytes_max: DRIVE_BYTES_MAX,
-            idle_timeout: config.idle_timeout,
-            stall_timeout: config.stall_timeout,
-            linger_timeout: LINGER_TIMEOUT,
-            unsent_max: config.max_unsent / config.workers,
-        };
-        Ok(Server {
-            poll,
-            events: Events::with_capacity(EVENTS_MAX),
-            signals,
-            now,
-            udp,
-            tcp,
-            listener: Listener::default(),
-            connections: Connections::new(config.case, CHUNK_LEN, limits, now),
-            counters: Counters::default(),
-            address,
-            passed,
-            stopping: None,
-            forced: None,
-            drain_timeout: config.drain_timeout,
-            spin: config.spin,
-            reporter,
-            notifier: Notifier::default(),
-        })
-    }
-
-    /// The same server, which tells a service manager how it fares.
-    #[must_use]
-    pub fn telling(self, notifier: Notifier) -> Server {
-        Server { notifier, ..self }
-    }
-
     /// Turns until the end.
     pub fn run(&mut self) -> io::Result<Ending> {
         loop {
@@ -349,6 +293,62 @@ impl Server {
         let left = self.connections.len();
         self.connections.cut_off(&mut self.counters);
         Some(Ending::CutOff(left))
+    }
+
+    /// A loop over bound sockets. Fails where the kernel has no room for another poll or pipe.
+    pub fn new(config: &Config, sockets: Sockets, connections_max: usize, reporter: Reporter) -> io::Result<Server> {
+        let poll = Poll::new()?;
+        let now = Instant::now();
+        let mut signals = Signals::new()?;
+        poll.registry().register(signals.source_mut(), SIGNALS, Interest::READABLE)?;
+        let Sockets { udp, mut tcp, address, passed } = sockets;
+        let udp = match udp {
+            None => None,
+            Some(socket) => {
+                let mut io = Socket::new(socket, config.udp_io)?;
+                poll.registry().register(io.socket_mut(), UDP, Interest::READABLE | Interest::WRITABLE)?;
+                let refused_port = (!config.allow_source_port_own).then_some(address.port());
+                let rules = Rules { case: config.case, refused_port, rate_limit: config.udp_rate_limit };
+                let datagrams = Datagrams::new(rules, &io, now);
+                Some(Udp { io, datagrams })
+            }
+        };
+        if let Some(tcp) = &mut tcp {
+            poll.registry().register(tcp, TCP, Interest::READABLE)?;
+        }
+        let limits = Limits {
+            connections_max,
+            drive_bytes_max: DRIVE_BYTES_MAX,
+            idle_timeout: config.idle_timeout,
+            stall_timeout: config.stall_timeout,
+            linger_timeout: LINGER_TIMEOUT,
+            unsent_max: config.max_unsent / config.workers,
+        };
+        Ok(Server {
+            poll,
+            events: Events::with_capacity(EVENTS_MAX),
+            signals,
+            now,
+            udp,
+            tcp,
+            listener: Listener::default(),
+            connections: Connections::new(config.case, CHUNK_LEN, limits, now),
+            counters: Counters::default(),
+            address,
+            passed,
+            stopping: None,
+            forced: None,
+            drain_timeout: config.drain_timeout,
+            spin: config.spin,
+            reporter,
+            notifier: Notifier::default(),
+        })
+    }
+
+    /// The same server, which tells a service manager how it fares.
+    #[must_use]
+    pub fn telling(self, notifier: Notifier) -> Server {
+        Server { notifier, ..self }
     }
 
     /// Where the server listens, with the real port.
