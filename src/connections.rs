@@ -152,7 +152,7 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
     }
 
     /// Notes what the kernel reported of one connection, as [`Connection::note`] has it, and queues it. A report on a
-    /// freed slot is dropped; one that meets a slot's next owner costs that owner one failed read.
+    /// freed slot is dropped, and none can meet the slot's next owner: see `close`.
     pub fn note(&mut self, token: Token, readable: bool, writable: bool, hint: bool) {
         if let Some(slot) = self.slots.get_mut(token.0) {
             slot.connection.note(readable, writable, hint);

@@ -37,7 +37,8 @@ const STREAM_INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
 const EVENTS_MAX: usize = 1024;
 
 /// The most datagrams still answered once the server is stopping: more than an 8 MiB receive buffer holds, for the
-/// kernel charges each at least 768 bytes. Without a bound a flood would keep the server alive.
+/// kernel charges each at least 768 bytes. Merged ones are charged together, and of a queue full of them the end is
+/// lost. Without a bound a flood would keep the server alive.
 const STOPPING_DATAGRAMS_MAX: u64 = 65_536;
 
 /// How long a peer's own end is awaited after ours. It covers the round trips of a slow path; the peer has all it was
