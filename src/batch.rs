@@ -39,7 +39,7 @@ pub struct Message {
     pub length: usize,
     /// The size of the datagrams in it, the last of which may be shorter. Zero where it is a single datagram.
     pub segment: usize,
-    /// The datagram was longer than the slot, and its end is lost.
+    /// The datagram was longer than the slot, and its end is lost; or what the kernel says beside it is.
     pub truncated: bool,
 }
 

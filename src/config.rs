@@ -11,8 +11,8 @@ use crate::ratelimit;
 use crate::units;
 use crate::uppercase::Case;
 
-/// Descriptors kept back from connections: the standard streams, both sockets, the poll, signals, and the few
-/// that libraries open for a moment.
+/// Descriptors that each loop keeps back from connections: both sockets, the poll, signals; and, as far as they are the
+/// process's, the standard streams and the few that libraries open for a moment.
 pub const DESCRIPTORS_RESERVED: u64 = 32;
 
 const EXAMPLES: &str = "\
@@ -46,7 +46,7 @@ pub struct Config {
     #[arg(long, value_name = "CASE", default_value = "ascii")]
     pub case: Case,
 
-    /// The most connections at once [default: the limit on open files, less 32]
+    /// The most connections at once [default: the limit on open files, less 32 for each loop]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub max_connections: Option<u64>,
 
@@ -86,7 +86,8 @@ pub struct Config {
     #[arg(long, value_name = "N", value_parser = backlog, default_value = "1024")]
     pub backlog: i32,
 
-    /// Answer at most this many datagrams a second from one IPv4 address or IPv6 /64 network [default: no limit]
+    /// Answer at most this many datagrams a second from one IPv4 address or IPv6 /64 network. Each of several loops counts
+    /// for itself [default: no limit]
     #[arg(long, value_name = "N", value_parser = rate_limit)]
     pub udp_rate_limit: Option<NonZeroU32>,
 
@@ -104,7 +105,8 @@ pub struct Config {
     #[arg(long, value_name = "HOW", default_value = "auto")]
     pub udp_io: UdpIo,
 
-    /// Run this many independent loops on the same address; the kernel deals peers out among them by their addresses
+    /// Run this many independent loops on the same address; the kernel deals peers out among them by their addresses.
+    /// They share --max-connections (rounded up) and --max-unsent evenly
     #[arg(long, value_name = "N", value_parser = workers, default_value = "1")]
     pub workers: usize,
 

@@ -55,8 +55,9 @@ pub struct Connection {
     readable: bool,
     /// Likewise of writing.
     writable: bool,
-    /// The kernel has hinted that the peer's end is in the queue. From then on a short read proves nothing.
-    end_hinted: bool,
+    /// The kernel has hinted that the peer's end or an urgent byte is in the queue. From then on a short read proves
+    /// nothing.
+    hinted: bool,
     /// A read has returned the end of the peer's stream.
     ended: bool,
     /// No more is asked of the peer: answer what has already arrived, then finish.
@@ -82,7 +83,7 @@ impl Default for Connection {
             carry: Carry::default(),
             readable: false,
             writable: true,
-            end_hinted: false,
+            hinted: false,
             ended: false,
             retiring: false,
             retiring_bytes: 0,
@@ -93,11 +94,12 @@ impl Default for Connection {
 }
 
 impl Connection {
-    /// Notes what the kernel reported. No I/O happens here, so a stale report costs one failed attempt later.
-    pub fn note(&mut self, readable: bool, writable: bool, read_closed: bool) {
-        self.readable |= readable || read_closed;
+    /// Notes what the kernel reported; `hint` is that the peer's end or an urgent byte has arrived. No I/O happens here,
+    /// so a stale report costs one failed attempt later.
+    pub fn note(&mut self, readable: bool, writable: bool, hint: bool) {
+        self.readable |= readable || hint;
         self.writable |= writable;
-        self.end_hinted |= read_closed;
+        self.hinted |= hint;
     }
 
     /// Asks no more of the peer: once the `unread` bytes that have already arrived are answered, the connection is
@@ -244,10 +246,11 @@ impl Connection {
                 _ => return Err(Next::Broken),
             },
         };
-        if length < offered && !self.end_hinted {
+        if length < offered && !self.hinted {
             // The queue is empty, and saying so here saves the read that would only return `WouldBlock`. But when
             // data and end arrive together there is one event for both: after a short read the end would wait in
-            // the queue unannounced. Hence the hint: once the end is known to be near, read until it is reached.
+            // the queue unannounced. So would what stands behind an urgent byte, where the kernel ends a read early.
+            // Hence the hint: once either is known to be near, read until the queue says that it is empty.
             self.readable = false;
         }
         self.progress = true;

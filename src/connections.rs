@@ -29,6 +29,10 @@ pub const CHUNK_LEN: usize = 256 * 1024;
 /// about a millisecond. The rest keep their places in the queue.
 const DRIVES_MAX: usize = 256;
 
+/// The most connections that one turn closes for each reason of time. Those who came together expire together, and each
+/// takes about as long as accepting one. The rest follow in the next turn, which does not wait: their deadline is over.
+const EXPIRIES_MAX: usize = 64;
+
 /// The place in the ready queue of a connection that has been closed. No slot has this number.
 const GONE: u32 = u32::MAX;
 
@@ -147,11 +151,11 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
         self.slots.get_mut(token.0).map(|slot| &mut slot.stream)
     }
 
-    /// Notes what the kernel reported of one connection and queues it. A report on a freed slot is dropped; one
-    /// that meets a slot's next owner costs that owner one failed read.
-    pub fn note(&mut self, token: Token, readable: bool, writable: bool, read_closed: bool) {
+    /// Notes what the kernel reported of one connection, as [`Connection::note`] has it, and queues it. A report on a
+    /// freed slot is dropped, and none can meet the slot's next owner: see `close`.
+    pub fn note(&mut self, token: Token, readable: bool, writable: bool, hint: bool) {
         if let Some(slot) = self.slots.get_mut(token.0) {
-            slot.connection.note(readable, writable, read_closed);
+            slot.connection.note(readable, writable, hint);
             self.queue(token.0);
         }
     }
@@ -233,10 +237,11 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
         }
     }
 
-    /// Closes those who have been idle, stalled or lingering for too long.
+    /// Closes those who have been idle, stalled or lingering for too long, up to a bound.
     pub fn expire(&mut self, now: Instant, counters: &mut Counters) {
         if let Some(limit) = self.limits.idle_timeout {
-            while let Some(index) = self.quiet.expired(Queue::Idle, limit, now) {
+            for _ in 0..EXPIRIES_MAX {
+                let Some(index) = self.quiet.expired(Queue::Idle, limit, now) else { break };
                 if !self.dismiss(index, now, counters) {
                     // Not idle after all, or broken. The others' turn comes at once: their deadline is over.
                     break;
@@ -244,11 +249,13 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
                 counters.tcp_closed_idle += 1;
             }
         }
-        while let Some(index) = self.quiet.expired(Queue::Stalled, self.limits.stall_timeout, now) {
+        for _ in 0..EXPIRIES_MAX {
+            let Some(index) = self.quiet.expired(Queue::Stalled, self.limits.stall_timeout, now) else { break };
             counters.tcp_closed_stalled += 1;
             self.close(index, counters);
         }
-        while let Some(index) = self.quiet.expired(Queue::Lingering, self.limits.linger_timeout, now) {
+        for _ in 0..EXPIRIES_MAX {
+            let Some(index) = self.quiet.expired(Queue::Lingering, self.limits.linger_timeout, now) else { break };
             counters.tcp_finished += 1;
             self.close(index, counters);
         }

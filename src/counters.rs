@@ -47,7 +47,7 @@ counters! {
     udp_dropped_rate,
     /// Datagrams that the kernel dropped because the receive buffer was full, as of the last one received.
     udp_dropped_by_kernel,
-    /// Datagrams not answered because they were longer than the receive slot.
+    /// Datagrams not answered because they, or what the kernel said beside them, did not fit into their slot.
     udp_dropped_truncated,
     /// Datagrams not answered because their upper case is longer than a datagram may be.
     udp_dropped_too_long,

@@ -1,7 +1,7 @@
 //! shout is an upper-case echo service over UDP and TCP: one thread, one event loop, and as little else as possible.
 //!
-//! It is meant to be read. This page is the map; the code behind it is about two thousand lines, and the part that
-//! matters most, [`server`], fits on a screen.
+//! It is meant to be read. This page is the map; the code behind it is about four thousand lines, comments among them,
+//! and the part that matters most, [`server::Server::turn`], fits on a screen.
 //!
 //! # A turn of the loop
 //!
@@ -10,7 +10,7 @@
 //!            │  poll: sleep until an event or a deadline;                   │
 //!            │        do not sleep while anything below has work left       │
 //!            └──────────────────────────────┬───────────────────────────────┘
-//!                                           │ note what the kernel said (flags only, no I/O)
+//!                                           │ note what the kernel said (flags only, no I/O); take the signals
 //!      ┌────────────────────────────────────┼────────────────────────────────────┐
 //!      ▼                                    ▼                                    ▼
 //!  datagrams::turn                   listener::turn                      connections::turn
@@ -19,7 +19,7 @@
 //!      │                                    │                                    │
 //!      └────────────────────────────────────┼────────────────────────────────────┘
 //!                                           ▼
-//!                      expire the quiet, free what is closed, take the signals
+//!                  expire the quiet; once stopping, close what is dry; report what is due
 //! ```
 //!
 //! The kernel is asked for *edges*: it reports that a socket has become readable, once, and then keeps silent until
@@ -44,6 +44,7 @@
 //! | [`server`] | **the loop**, which puts the rooms above together |
 //! | [`idle`], [`ratelimit`], [`counters`], [`signals`], [`sockets`], [`config`], [`report`] | the leaves, each on its own |
 //! | [`systemd`], [`sandbox`] | sockets from a service manager and news for it; what is given up before the first turn |
+//! | [`arguments`], [`units`], [`target`] | command lines, as all three programs read them |
 //!
 //! Imports point one way: `server` knows everything, `connections` knows mio's `Token`, and nothing else below `server`
 //! has heard of `Poll`. Streams come in as `Read + Write`, datagrams through [`batch::DatagramIo`], time as an argument.
@@ -90,6 +91,7 @@
 //! | what happens to a datagram between its arrival and its reply? | [`datagrams::Datagrams::turn`] |
 //! | what if the peer closes at the same moment as it sends? | [`connection::Connection::drive`], the short-read rule |
 //! | what if a peer never reads? | [`connection`], the tail; [`connections::Limits::unsent_max`]; [`sockets::NOTSENT_MAX`] for the kernel's share |
+//! | what if a peer sends urgent data? | [`connection::Connection::note`], the hint |
 //! | what if a peer vanishes without a word? | [`sockets`], `notice_silence` |
 //! | what if somebody forges the source of datagrams? | [`datagrams::Rules`], [`ratelimit`] |
 //! | what if descriptors run out? | [`listener::after_accept_error`], [`connections::Connections::make_room`] |

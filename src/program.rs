@@ -41,7 +41,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn serve(config: &Config) -> io::Result<ExitCode> {
-    let connections_max = connections_max(config.max_connections);
+    let connections_max = connections_max(config);
     let mut all = match systemd::passed_sockets()? {
         Some(passed) => {
             log::info!("a service manager has passed the sockets: --listen is not used");
@@ -142,12 +142,14 @@ fn place(sockets: &Sockets) -> String {
     format!("{protocols} {}", sockets.address)
 }
 
-/// How many connections the limit on open files allows, after raising it as far as it goes; at most `asked`.
-fn connections_max(asked: Option<u64>) -> usize {
+/// How many connections the limit on open files allows, after raising it as far as it goes; at most as many as were
+/// asked for.
+fn connections_max(config: &Config) -> usize {
+    let asked = config.max_connections;
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     let granted = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let possible = granted.saturating_sub(DESCRIPTORS_RESERVED).max(1);
+    let possible = granted.saturating_sub(DESCRIPTORS_RESERVED * config.workers as u64).max(1);
     if let Some(asked) = asked
         && asked > possible
     {

@@ -27,11 +27,18 @@ const UDP: Token = Token(usize::MAX);
 const TCP: Token = Token(usize::MAX - 1);
 const SIGNALS: Token = Token(usize::MAX - 2);
 
+/// What the kernel is asked about a connection. Urgent data must be told apart, because a read stops at it.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const STREAM_INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const STREAM_INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
+
 /// The most events that one poll returns. The kernel keeps the rest and hands them out in turn.
 const EVENTS_MAX: usize = 1024;
 
 /// The most datagrams still answered once the server is stopping: more than an 8 MiB receive buffer holds, for the
-/// kernel charges each at least 768 bytes. Without a bound a flood would keep the server alive.
+/// kernel charges each at least 768 bytes. Merged ones are charged together, and of a queue full of them the end is
+/// lost. Without a bound a flood would keep the server alive.
 const STOPPING_DATAGRAMS_MAX: u64 = 65_536;
 
 /// How long a peer's own end is awaited after ours. It covers the round trips of a slow path; the peer has all it was
@@ -88,61 +95,6 @@ pub struct Server {
 }
 
 impl Server {
-    /// A loop over bound sockets. Fails where the kernel has no room for another poll or pipe.
-    pub fn new(config: &Config, sockets: Sockets, connections_max: usize, reporter: Reporter) -> io::Result<Server> {
-        let poll = Poll::new()?;
-        let now = Instant::now();
-        let signals = Signals::register(poll.registry(), SIGNALS)?;
-        let Sockets { udp, mut tcp, address, passed } = sockets;
-        let udp = match udp {
-            None => None,
-            Some(socket) => {
-                let mut io = Socket::new(socket, config.udp_io)?;
-                poll.registry().register(io.socket_mut(), UDP, Interest::READABLE | Interest::WRITABLE)?;
-                let refused_port = (!config.allow_source_port_own).then_some(address.port());
-                let rules = Rules { case: config.case, refused_port, rate_limit: config.udp_rate_limit };
-                let datagrams = Datagrams::new(rules, &io, now);
-                Some(Udp { io, datagrams })
-            }
-        };
-        if let Some(tcp) = &mut tcp {
-            poll.registry().register(tcp, TCP, Interest::READABLE)?;
-        }
-        let limits = Limits {
-            connections_max,
-            drive_bytes_max: DRIVE_BYTES_MAX,
-            idle_timeout: config.idle_timeout,
-            stall_timeout: config.stall_timeout,
-            linger_timeout: LINGER_TIMEOUT,
-            unsent_max: config.max_unsent,
-        };
-        Ok(Server {
-            poll,
-            events: Events::with_capacity(EVENTS_MAX),
-            signals,
-            now,
-            udp,
-            tcp,
-            listener: Listener::default(),
-            connections: Connections::new(config.case, CHUNK_LEN, limits, now),
-            counters: Counters::default(),
-            address,
-            passed,
-            stopping: None,
-            forced: None,
-            drain_timeout: config.drain_timeout,
-            spin: config.spin,
-            reporter,
-            notifier: Notifier::default(),
-        })
-    }
-
-    /// The same server, which tells a service manager how it fares.
-    #[must_use]
-    pub fn telling(self, notifier: Notifier) -> Server {
-        Server { notifier, ..self }
-    }
-
     /// Turns until the end.
     pub fn run(&mut self) -> io::Result<Ending> {
         loop {
@@ -160,7 +112,9 @@ impl Server {
         self.wait(patience)?;
         self.now = Instant::now();
         self.counters.turns += 1;
-        self.note_events();
+        if self.note_events() {
+            self.take_signals();
+        }
 
         if let Some(Udp { io, datagrams }) = &mut self.udp {
             datagrams.turn(io, self.now, &mut self.counters);
@@ -216,8 +170,9 @@ impl Server {
             .min()
     }
 
-    /// Takes down what the kernel said. No I/O here: a report that is out of date by its turn costs one failed attempt.
-    fn note_events(&mut self) {
+    /// Takes down what the kernel said, and says whether there are signals to take. No I/O here: a report that is out of
+    /// date by its turn costs one failed attempt.
+    fn note_events(&mut self) -> bool {
         let mut signalled = false;
         for event in &self.events {
             self.counters.events += 1;
@@ -230,12 +185,13 @@ impl Server {
                 }
                 TCP => self.listener.note(),
                 SIGNALS => signalled = true,
-                connection => self.connections.note(connection, readable, writable, event.is_read_closed()),
+                connection => {
+                    let hint = event.is_read_closed() || event.is_priority();
+                    self.connections.note(connection, readable, writable, hint);
+                }
             }
         }
-        if signalled {
-            self.take_signals();
-        }
+        signalled
     }
 
     /// Accepts what waits, if there is room; where there is none, the longest-idle connection gives way.
@@ -255,9 +211,8 @@ impl Server {
         self.listener.turn(now, connections.room(), &mut self.counters, accept, |stream, counters| {
             let token = connections.insert(stream, now);
             // Once and for all: interest lives in the connection, and the kernel is never asked again.
-            let registered = connections
-                .stream_mut(token)
-                .map(|stream| registry.register(stream, token, Interest::READABLE | Interest::WRITABLE));
+            let registered =
+                connections.stream_mut(token).map(|stream| registry.register(stream, token, STREAM_INTEREST));
             if !matches!(registered, Some(Ok(()))) {
                 connections.reject(token, counters);
             }
@@ -339,6 +294,62 @@ impl Server {
         let left = self.connections.len();
         self.connections.cut_off(&mut self.counters);
         Some(Ending::CutOff(left))
+    }
+
+    /// A loop over bound sockets. Fails where the kernel has no room for another poll or pipe.
+    pub fn new(config: &Config, sockets: Sockets, connections_max: usize, reporter: Reporter) -> io::Result<Server> {
+        let poll = Poll::new()?;
+        let now = Instant::now();
+        let mut signals = Signals::new()?;
+        poll.registry().register(signals.source_mut(), SIGNALS, Interest::READABLE)?;
+        let Sockets { udp, mut tcp, address, passed } = sockets;
+        let udp = match udp {
+            None => None,
+            Some(socket) => {
+                let mut io = Socket::new(socket, config.udp_io)?;
+                poll.registry().register(io.socket_mut(), UDP, Interest::READABLE | Interest::WRITABLE)?;
+                let refused_port = (!config.allow_source_port_own).then_some(address.port());
+                let rules = Rules { case: config.case, refused_port, rate_limit: config.udp_rate_limit };
+                let datagrams = Datagrams::new(rules, &io, now);
+                Some(Udp { io, datagrams })
+            }
+        };
+        if let Some(tcp) = &mut tcp {
+            poll.registry().register(tcp, TCP, Interest::READABLE)?;
+        }
+        let limits = Limits {
+            connections_max,
+            drive_bytes_max: DRIVE_BYTES_MAX,
+            idle_timeout: config.idle_timeout,
+            stall_timeout: config.stall_timeout,
+            linger_timeout: LINGER_TIMEOUT,
+            unsent_max: config.max_unsent / config.workers,
+        };
+        Ok(Server {
+            poll,
+            events: Events::with_capacity(EVENTS_MAX),
+            signals,
+            now,
+            udp,
+            tcp,
+            listener: Listener::default(),
+            connections: Connections::new(config.case, CHUNK_LEN, limits, now),
+            counters: Counters::default(),
+            address,
+            passed,
+            stopping: None,
+            forced: None,
+            drain_timeout: config.drain_timeout,
+            spin: config.spin,
+            reporter,
+            notifier: Notifier::default(),
+        })
+    }
+
+    /// The same server, which tells a service manager how it fares.
+    #[must_use]
+    pub fn telling(self, notifier: Notifier) -> Server {
+        Server { notifier, ..self }
     }
 
     /// Where the server listens, with the real port.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use mio::{Interest, Registry, Token};
+use mio::event::Source;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals as Pipe;
 
@@ -21,11 +21,14 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Listens from now on, and reports to the loop under `token`.
-    pub fn register(registry: &Registry, token: Token) -> io::Result<Signals> {
-        let mut pipe = Pipe::new([SIGINT, SIGTERM, SIGUSR1])?;
-        registry.register(&mut pipe, token, Interest::READABLE)?;
-        Ok(Signals { pipe })
+    /// Listens from now on.
+    pub fn new() -> io::Result<Signals> {
+        Ok(Signals { pipe: Pipe::new([SIGINT, SIGTERM, SIGUSR1])? })
+    }
+
+    /// The pipe, for registration.
+    pub fn source_mut(&mut self) -> &mut impl Source {
+        &mut self.pipe
     }
 
     /// What was wished for since the last call. Signals of one kind that came close together count as one: signal(7).

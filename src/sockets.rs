@@ -138,6 +138,9 @@ fn listener(config: &Config, address: SocketAddr) -> io::Result<TcpListener> {
 /// settled when the connection is made: tcp(7).
 fn prepare_listener(socket: &Socket, config: &Config) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
+    // An urgent byte is a byte of the stream like any other, as RFC 6093, section 6, asks; otherwise it would be missing
+    // from the answer.
+    socket.set_out_of_band_inline(true)?;
     if let Some(size) = config.tcp_recv_buffer {
         socket.set_recv_buffer_size(size)?;
     }

@@ -224,6 +224,28 @@ fn max_unsent_holds_within_a_turn_too() {
 }
 
 #[test]
+fn a_crowd_that_stalls_together_does_not_hold_up_the_loop_when_it_is_closed() {
+    let (mut connections, start) = thousands(1_000_000);
+    let (mut counters, owed) = (Counters::default(), Rc::default());
+    for _ in 0..200 {
+        let stream = Stubborn { room: Rc::default(), owed: Rc::clone(&owed), was_read: false };
+        let token = connections.insert(stream, start);
+        connections.note(token, true, true, false);
+    }
+    connections.turn(start, &mut counters);
+    let now = start + Duration::from_secs(61);
+    let mut turns = 0;
+    while !connections.is_empty() {
+        assert!(connections.deadline().unwrap() <= now, "the loop would sleep although somebody is overdue");
+        let before = connections.len();
+        connections.expire(now, &mut counters);
+        assert!((1..=64).contains(&(before - connections.len())), "{} of {before} are left", connections.len());
+        turns += 1;
+    }
+    assert_eq!((turns, counters.tcp_closed_stalled), (4, 200));
+}
+
+#[test]
 fn who_is_closed_before_all_was_sent_is_told_by_a_reset() {
     // Long enough that a busy machine fills the buffers before the kernel itself, which has the same limit, gives up.
     let mut server = server(&["--stall-timeout", "4s", "--tcp-send-buffer", "64KiB"]);

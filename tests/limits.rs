@@ -69,8 +69,17 @@ fn what_an_idle_connection_sent_at_the_last_moment_is_answered() {
 
 #[test]
 fn beyond_max_unsent_the_longest_stalled_is_closed() {
+    closes_the_longest_stalled_beyond_128_kib(&["--max-unsent", "128KiB"]);
+}
+
+#[test]
+fn each_of_two_loops_holds_half_of_max_unsent() {
+    closes_the_longest_stalled_beyond_128_kib(&["--max-unsent", "256KiB", "--workers", "2"]);
+}
+
+fn closes_the_longest_stalled_beyond_128_kib(flags: &[&str]) {
     const UNSENT_MAX: usize = 128 * 1024;
-    let mut server = server_with(&["--max-unsent", "128KiB"]);
+    let mut server = server_with(flags);
     let mut stalled = Vec::new();
     while server.counters().tcp_closed_unsent == 0 {
         assert!(stalled.len() < 64, "{stalled:?} are owed {} bytes together", server.connections().1);

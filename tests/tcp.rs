@@ -65,6 +65,24 @@ fn an_empty_stream_gets_an_empty_answer() {
     assert_eq!((server.counters().tcp_finished, server.connections().0), (1, 0));
 }
 
+/// A read stops at an urgent byte (RFC 6093), although more stands behind it that no event announces again.
+#[test]
+fn urgent_data_is_part_of_the_stream_and_hides_nothing_behind_it() {
+    // First on a connection that is accepted with everything in its queue, then on one that has been served.
+    for greeting in [&b""[..], b"hello"] {
+        let mut server = server(&[]);
+        let mut client = tcp(&server);
+        if !greeting.is_empty() {
+            assert_eq!(exchange(&mut server, &mut client, greeting, greeting.len()), b"HELLO");
+        }
+        assert_eq!(write_some(&mut client, b"before "), 7);
+        assert_eq!(SockRef::from(&client).send_out_of_band(b"!").unwrap(), 1);
+        assert_eq!(exchange(&mut server, &mut client, b" behind", 15), b"BEFORE ! BEHIND");
+        // What comes late behind the mark is no different.
+        assert_eq!(exchange(&mut server, &mut client, b"and on", 6), b"AND ON");
+    }
+}
+
 /// The kernel reports data and end of file that come together once; after a short read nothing announces the end.
 #[test]
 fn an_end_that_comes_together_with_data_is_not_missed() {

@@ -31,7 +31,7 @@ const _: () = assert!(PARTS_MAX >= SEGMENTS_MAX, "every reply must fit into one 
 const _: () = assert!(
     control_space::<c_int>() + control_space::<in6_pktinfo>() + control_space::<in_pktinfo>() + control_space::<u32>()
         <= CONTROL_LEN,
-    "a cut control buffer would lose the segment size, and a merged message would be echoed as one datagram"
+    "a message whose control messages do not fit counts as truncated and is not answered"
 );
 
 /// What one control message with this payload takes, padding included.
@@ -117,15 +117,21 @@ impl Linux {
     fn message(&mut self, index: usize, length: usize) -> io::Result<Message> {
         let header = &self.headers[index].msg_hdr;
         let peer = address_from(&self.names[index])?;
-        let truncated = header.msg_flags & libc::MSG_TRUNC != 0;
+        // A socket that was passed in may have been asked for more control messages than there is room for. The one with
+        // the segment size may then be among the lost, and the last that is there may be cut inside its payload.
+        let truncated = header.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0;
         let mut message = Message { peer, local: None, to_group: false, length, segment: 0, truncated };
+        if truncated {
+            return Ok(message);
+        }
         // SAFETY: `header` describes `controls[index]`, which the kernel has just filled, and as much of it as
         // `msg_controllen` says; CMSG_FIRSTHDR and CMSG_NXTHDR stay within that.
         let mut control = unsafe { libc::CMSG_FIRSTHDR(header) };
         while !control.is_null() {
             // SAFETY: not null, hence a whole header within the buffer, which is aligned for it.
             let cmsghdr { cmsg_level, cmsg_type, .. } = unsafe { *control };
-            // SAFETY: the kernel has written a payload of the type that belongs to this level and type.
+            // SAFETY: the kernel has written a payload of the type that belongs to this level and type, and nothing of it
+            // was cut.
             unsafe {
                 match (cmsg_level, cmsg_type) {
                     (libc::SOL_UDP, libc::UDP_GRO) => {
@@ -222,7 +228,7 @@ impl DatagramIo for Linux {
             let header = &mut self.headers[count].msg_hdr;
             header.msg_name = (&raw mut self.names[count]).cast();
             header.msg_namelen = address_into(&mut self.names[count], reply.peer);
-            header.msg_iov = &raw mut self.parts[first];
+            header.msg_iov = self.parts[first..parts].as_mut_ptr();
             header.msg_iovlen = parts - first;
             header.msg_flags = 0;
             write_control(header, &mut self.controls[count], reply.segment, reply.local);
@@ -367,3 +373,34 @@ fn address_into(name: &mut sockaddr_in6, address: SocketAddr) -> libc::socklen_t
 const _: () = assert!(size_of::<sockaddr_in>() <= size_of::<sockaddr_in6>());
 const _: () = assert!(mem::align_of::<sockaddr_in>() <= mem::align_of::<sockaddr_in6>());
 const _: () = assert!(mem::align_of::<cmsghdr>() <= mem::align_of::<Control>());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A socket that was passed in may have been asked for more than there is room for.
+    #[test]
+    fn a_message_whose_control_messages_do_not_fit_counts_as_truncated() {
+        let receiver = UdpSocket::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let (fd, place) = (receiver.as_raw_fd(), receiver.local_addr().unwrap());
+        let mut io = Linux::new(receiver).unwrap();
+        let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut batch = Batch::new(1);
+        // Each row adds to what the rows above it have asked for.
+        let ip = libc::IPPROTO_IP;
+        for (options, truncated) in [
+            (&[(ip, libc::IP_PKTINFO), (ip, libc::IP_RECVTTL)][..], false),
+            (&[(ip, libc::IP_RECVTOS), (ip, libc::IP_RECVORIGDSTADDR)], false),
+            (&[(libc::SOL_SOCKET, libc::SO_TIMESTAMPNS)], true),
+        ] {
+            for &(level, option) in options {
+                set(fd, level, option, 1).unwrap();
+            }
+            sender.send_to(b"text", place).unwrap();
+            batch.clear();
+            // Loopback delivers before `send_to` returns.
+            io.receive(&mut batch, 1).unwrap();
+            assert_eq!(batch.messages[0].truncated, truncated, "{options:?}");
+        }
+    }
+}
