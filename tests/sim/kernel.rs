@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 use mio::Token;
 use rustix::io::Errno;
 
+use crate::closing::Closing;
 use crate::datagrams::Udp;
 use crate::knobs::Knobs;
 use crate::oracles::{Oracle, Violation};
 use crate::peer::Peer;
 use crate::random::Random;
-use crate::stream::{Closing, Socket};
+use crate::stream::Socket;
 
 /// How many connections one turn drives. A peer that is ready may wait one turn for each such number of others.
 const DRIVES_MAX: usize = 256;

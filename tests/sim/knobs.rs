@@ -37,6 +37,8 @@ pub struct Knobs {
     pub segment_max: usize,
     pub send_buffer: usize,
     pub receive_buffer: usize,
+    /// Whether the server can find out how much has arrived that it has not read.
+    pub knows_unread: bool,
     /// How often a peer pauses after what it did, and for how long at most.
     pub stall: OneIn,
     pub stall_ms_max: usize,
@@ -139,6 +141,7 @@ impl Knobs {
             segment_max: random.magnitude(256),
             send_buffer: buffer(random),
             receive_buffer: buffer(random),
+            knows_unread: random.below(8) > 0,
             stall: random.pick(&[0, 2, 10]),
             stall_ms_max: random.pick(&[2, 50, 4_000]),
             descriptors: if random.one_in(4) { random.between(1, 5) } else { 1_000 },

@@ -103,7 +103,8 @@ impl Text {
         self.certain[read].1
     }
 
-    /// The beginning of a character that stands at the end of so many bytes. At the end of a stream it is its own answer.
+    /// The beginning of a character that stands at the end of so many bytes. At the end of a stream it is its own
+    /// answer.
     pub fn cut(&self, read: usize) -> &[u8] {
         &self.input[self.certain[read].0..read]
     }

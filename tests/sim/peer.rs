@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use crate::closing::Closing;
 use crate::kernel::{Kernel, Source};
 use crate::oracles::{Oracle, Text};
-use crate::stream::{Closing, Socket};
+use crate::stream::Socket;
 
 /// How a peer behaves. Whatever else they do, all but the deaf read what is there when they feel like it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

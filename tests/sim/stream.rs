@@ -13,7 +13,8 @@ use rustix::io::Errno;
 use shout::connections::CloseWrite;
 use shout::uppercase::{CARRY_MAX, Case, GROWTH_MAX};
 
-use crate::kernel::{Kernel, Source};
+use crate::closing::Closing;
+use crate::kernel::Kernel;
 use crate::oracles::{Oracle, Text};
 
 /// The server's end of a connection.
@@ -50,6 +51,8 @@ pub struct Socket {
     pub had_moved_at: Instant,
     /// How far the text had arrived when the server first asked, which it does when it wants the connection to end.
     pub arrived_when_asked: Option<usize>,
+    /// What the last read left in the queue.
+    pub left: usize,
     /// The close that follows is to be a reset.
     pub abandoned: bool,
     /// Memory that the server holds for what it owes: all that was left when a write first stopped, until it is sent.
@@ -57,20 +60,6 @@ pub struct Socket {
     pub read_this_turn: usize,
     pub touched: bool,
     pub turns_waiting: usize,
-}
-
-/// Why the server closed a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Closing {
-    Finished,
-    Lingered,
-    Broken,
-    Rejected,
-    CutOff,
-    Room,
-    Idle,
-    Stalled,
-    Unsent,
 }
 
 impl Socket {
@@ -96,6 +85,7 @@ impl Socket {
             moved_at: now,
             had_moved_at: now,
             arrived_when_asked: None,
+            left: 0,
             abandoned: false,
             held: 0,
             read_this_turn: 0,
@@ -207,7 +197,7 @@ impl Drop for Stream {
 
 impl Kernel {
     /// What every call on a stream begins with. Peers may act before it takes effect.
-    fn enter(&mut self, id: usize, call: &str, over: bool) {
+    pub fn enter(&mut self, id: usize, call: &str, over: bool) {
         self.preempt();
         self.sockets[id].touched = true;
         if over || self.sockets[id].failed {
@@ -230,37 +220,26 @@ impl Kernel {
     fn read(&mut self, id: usize, buffer: &mut [u8]) -> io::Result<usize> {
         self.enter(id, "read", self.sockets[id].end_read);
         self.interrupted()?;
-        let (budget, case) = (self.knobs.limits.drive_bytes_max, self.knobs.case);
-        let chunk_len = self.knobs.chunk_len;
+        let now = self.now;
         let socket = &mut self.sockets[id];
         let length = buffer.len().min(socket.arrived - socket.read);
         if length > 0 {
             buffer[..length].copy_from_slice(&socket.text.input[socket.read..][..length]);
             socket.read += length;
             socket.read_this_turn += length;
-            if socket.write_closed.is_none() {
-                socket.moved_at = self.now;
-            }
-            let (owed, read) = (socket.owed(), socket.read_this_turn);
-            let owed_max = match case {
-                Case::Ascii => chunk_len,
-                Case::Unicode => GROWTH_MAX * (chunk_len + CARRY_MAX),
-            };
-            if owed > owed_max {
-                self.violate(Oracle::Memory, format!("connection {id} is owed {owed}, more than {owed_max}"));
-            }
-            if read > budget {
-                self.violate(Oracle::Budget, format!("connection {id} read {read} in a turn of {budget}"));
-            }
-            if self.sockets[id].write_closed.is_some() {
+            socket.left = socket.arrived - socket.read;
+            if socket.write_closed.is_some() {
                 self.tally.discarded += length as u64;
             } else {
                 self.tally.read += length as u64;
+                socket.moved_at = now;
             }
+            self.check_read(id);
             self.unblock(id);
             self.progress();
             return Ok(length);
         }
+        socket.left = 0;
         if socket.reset {
             socket.failed = true;
             return Err(Errno::CONNRESET.into());
@@ -271,6 +250,27 @@ impl Kernel {
             return Ok(0);
         }
         Err(Errno::WOULDBLOCK.into())
+    }
+
+    /// What must hold of a connection that has just read something.
+    fn check_read(&mut self, id: usize) {
+        let (knobs, socket) = (&self.knobs, &self.sockets[id]);
+        let (owed, read, budget) = (socket.owed(), socket.read_this_turn, knobs.limits.drive_bytes_max);
+        let owed_max = match knobs.case {
+            Case::Ascii => knobs.chunk_len,
+            Case::Unicode => GROWTH_MAX * (knobs.chunk_len + CARRY_MAX),
+        };
+        let answers_the_last = knobs.knows_unread && socket.write_closed.is_none();
+        let too_late = answers_the_last && socket.arrived_when_asked.is_some_and(|asked| socket.read > asked);
+        if owed > owed_max {
+            self.violate(Oracle::Memory, format!("connection {id} is owed {owed}, more than {owed_max}"));
+        }
+        if read > budget {
+            self.violate(Oracle::Budget, format!("connection {id} read {read} in a turn of {budget}"));
+        }
+        if too_late {
+            self.violate(Oracle::Budget, format!("connection {id} is to end, and reads what came too late"));
+        }
     }
 
     fn write(&mut self, id: usize, bytes: &[u8]) -> io::Result<usize> {
@@ -327,91 +327,5 @@ impl Kernel {
         self.tally.written += length as u64;
         self.progress();
         length
-    }
-
-    fn close_write(&mut self, id: usize) -> io::Result<()> {
-        self.enter(id, "close_write", self.sockets[id].write_closed.is_some());
-        let now = self.now;
-        let socket = &mut self.sockets[id];
-        if socket.reset {
-            socket.failed = true;
-            return Err(Errno::NOTCONN.into());
-        }
-        let unanswered = socket.text.certain(socket.read) + socket.text.cut(socket.read).len() - socket.written;
-        // A reset may have destroyed what had arrived.
-        let ignored = socket.arrived_when_asked.map(|asked| asked.min(socket.arrived).saturating_sub(socket.read));
-        if unanswered > 0 || ignored != Some(0) {
-            let what = format!("unanswered {unanswered}, ignored {ignored:?}");
-            self.violate(Oracle::Closing, format!("the write side of {id} is closed: {what}"));
-        }
-        self.sockets[id].write_closed = Some(now);
-        self.progress();
-        self.unblock(id);
-        Ok(())
-    }
-
-    /// Only a connection that is to end is asked this.
-    fn unread(&mut self, id: usize) -> u64 {
-        self.preempt();
-        let (socket, idle_timeout) = (&mut self.sockets[id], self.knobs.limits.idle_timeout);
-        socket.arrived_when_asked.get_or_insert(socket.arrived);
-        let unread = (socket.arrived - socket.read) as u64;
-        let idle = idle_timeout.is_some_and(|limit| self.now - socket.had_moved_at >= limit);
-        if !(self.draining || self.making_room || idle) {
-            self.violate(Oracle::Closing, format!("connection {id} is asked to end for no reason"));
-        }
-        unread
-    }
-
-    fn close(&mut self, id: usize) {
-        self.preempt();
-        let Some(closing) = self.reason_to_close(id) else {
-            let socket = &self.sockets[id];
-            let what = format!("connection {id} is closed for no reason: {socket:?}");
-            self.violate(Oracle::Closing, what);
-            return;
-        };
-        let (source, socket) = (Source::Stream(id), &self.sockets[id]);
-        if socket.abandoned != (socket.owed() > 0) {
-            let what = format!("connection {id} owes {}, and is abandoned: {}", socket.owed(), socket.abandoned);
-            self.violate(Oracle::Closing, what);
-        }
-        self.say(format_args!("close({id}): {closing:?}, owed {}", self.sockets[id].owed()));
-        let socket = &mut self.sockets[id];
-        self.tally.lost += socket.owed() as u64;
-        socket.reset_sent = socket.abandoned || socket.arrived > socket.read;
-        socket.closed = Some(closing);
-        self.pending.retain(|other| *other != source);
-        self.descriptors_used -= 1;
-        self.close_since_exhausted = true;
-        self.progress();
-        self.unblock(id);
-    }
-
-    fn reason_to_close(&self, id: usize) -> Option<Closing> {
-        let (socket, limits) = (&self.sockets[id], &self.knobs.limits);
-        let owed = socket.owed();
-        let unmoved = self.now - socket.moved_at;
-        let all_held =
-            || self.sockets.iter().filter(|socket| socket.closed.is_none()).map(|socket| socket.held).sum::<usize>();
-        Some(match socket {
-            _ if self.cutting_off => Closing::CutOff,
-            Socket { failed: true, write_closed: None, .. } => Closing::Broken,
-            // All had been sent; how the peer ends it makes no difference any more.
-            Socket { failed: true, .. } => Closing::Finished,
-            Socket { end_read: true, .. } if owed == 0 => Closing::Finished,
-            Socket { token: None, .. } => Closing::Rejected,
-            Socket { write_closed: Some(since), .. } if self.now - *since >= limits.linger_timeout => Closing::Lingered,
-            Socket { write_closed: Some(_), .. } if self.making_room => Closing::Room,
-            // Whoever is closed as idle has had one last drive, which may have moved something.
-            Socket { write_closed: Some(_), .. }
-                if limits.idle_timeout.is_some_and(|limit| self.now - socket.had_moved_at >= limit) =>
-            {
-                Closing::Idle
-            }
-            _ if owed > 0 && all_held() > limits.unsent_max => Closing::Unsent,
-            _ if owed > 0 && unmoved >= limits.stall_timeout => Closing::Stalled,
-            _ => return None,
-        })
     }
 }

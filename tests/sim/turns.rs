@@ -9,10 +9,11 @@ use shout::counters::Counters;
 use shout::datagrams::{Datagrams, Rules};
 use shout::listener::Listener;
 
+use crate::closing::Closing;
 use crate::datagrams::{OWN_PORT, Socket};
 use crate::kernel::{Kernel, Key, Patience};
 use crate::oracles::{Oracle, Violation};
-use crate::stream::{Closing, Stream};
+use crate::stream::Stream;
 use crate::wrong::Design;
 
 /// More turns than any run has needed by far: whoever does not come to rest by then never does.
