@@ -8,6 +8,8 @@ use std::ops::Range;
 use mio::net::UdpSocket;
 
 #[cfg(target_os = "linux")]
+pub mod control;
+#[cfg(target_os = "linux")]
 mod linux;
 mod portable;
 

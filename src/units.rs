@@ -52,8 +52,9 @@ pub fn size(text: &str) -> Result<usize, String> {
 
 /// A scaled number that must come out whole and small enough for `f64` to hold exactly.
 fn whole(text: &str, suffixes: &[(&str, f64)]) -> Option<u64> {
-    const EXACT: f64 = 9_007_199_254_740_992.0; // 2^53
-    scaled(text, suffixes).filter(|value| value.fract() == 0.0 && *value <= EXACT).map(|value| value as u64)
+    // 2^53, which is also what 2^53 + 1 is rounded to.
+    const INEXACT: f64 = 9_007_199_254_740_992.0;
+    scaled(text, suffixes).filter(|value| value.fract() == 0.0 && *value < INEXACT).map(|value| value as u64)
 }
 
 /// The number at the front of `text`, times the factor of the suffix behind it.
@@ -94,7 +95,7 @@ mod tests {
         for text in ["", "ms", "-1s", "1 s", "1parsec", "1..5s", "NaN", "inf", "9e9s", "400000h"] {
             assert!(duration(text).unwrap_err().contains("10ms"), "{text:?} was taken");
         }
-        for text in ["", "k", "-5", "1.0005k", "0x10", "99999999999999999999"] {
+        for text in ["", "k", "-5", "1.0005k", "0x10", "9007199254740993", "99999999999999999999"] {
             assert!(count(text).is_err(), "{text:?} was taken");
         }
     }

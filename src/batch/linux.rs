@@ -16,7 +16,7 @@ use std::ptr;
 use libc::{c_int, c_uint, cmsghdr, in_pktinfo, in6_pktinfo, iovec, mmsghdr, msghdr, sockaddr_in, sockaddr_in6};
 use mio::net::UdpSocket;
 
-use super::{Batch, DatagramIo, MESSAGES_MAX, Message, Replies, SLOT_LEN};
+use super::{Batch, DatagramIo, MESSAGES_MAX, Message, Replies, SLOT_LEN, control};
 
 /// The most datagrams that the kernel cuts one send into (`UDP_MAX_SEGMENTS`, 128 since Linux 6.9 and 64 before).
 const SEGMENTS_MAX: usize = 64;
@@ -124,51 +124,16 @@ impl Linux {
         if truncated {
             return Ok(message);
         }
-        // SAFETY: `header` describes `controls[index]`, which the kernel has just filled, and as much of it as
-        // `msg_controllen` says; CMSG_FIRSTHDR and CMSG_NXTHDR stay within that.
-        let mut control = unsafe { libc::CMSG_FIRSTHDR(header) };
-        while !control.is_null() {
-            // SAFETY: not null, hence a whole header within the buffer, which is aligned for it.
-            let cmsghdr { cmsg_level, cmsg_type, .. } = unsafe { *control };
-            // SAFETY: the kernel has written a payload of the type that belongs to this level and type, and nothing of it
-            // was cut.
-            unsafe {
-                match (cmsg_level, cmsg_type) {
-                    (libc::SOL_UDP, libc::UDP_GRO) => {
-                        let segment = payload::<c_int>(control) as usize;
-                        message.segment = if segment < length { segment } else { 0 };
-                    }
-                    (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => {
-                        let drops = payload::<u32>(control);
-                        self.drops += u64::from(drops.wrapping_sub(self.drops_seen));
-                        self.drops_seen = drops;
-                    }
-                    (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
-                        let info = payload::<in_pktinfo>(control);
-                        message.local = Some(Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr)).into());
-                        // The two differ when the datagram was sent to a broadcast or multicast address.
-                        message.to_group |= info.ipi_addr.s_addr != info.ipi_spec_dst.s_addr;
-                    }
-                    (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
-                        let local = Ipv6Addr::from(payload::<in6_pktinfo>(control).ipi6_addr.s6_addr);
-                        message.local = Some(local.into());
-                        message.to_group |= is_group(local.to_canonical());
-                    }
-                    _ => {}
-                }
-                control = libc::CMSG_NXTHDR(header, control);
-            }
+        let filled = header.msg_controllen.min(CONTROL_LEN);
+        let control = control::read(&self.controls[index].0[..filled]);
+        // What is no longer than one piece was not merged.
+        message.segment = if control.segment < length { control.segment } else { 0 };
+        (message.local, message.to_group) = (control.local, control.to_group);
+        if let Some(drops) = control.drops {
+            self.drops += u64::from(drops.wrapping_sub(self.drops_seen));
+            self.drops_seen = drops;
         }
         Ok(message)
-    }
-}
-
-/// Whether an address names more than one host. The directed broadcast of a network cannot be told from a host without
-/// its netmask, which `IP_PKTINFO` knows.
-fn is_group(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => address.is_multicast() || address.is_broadcast(),
-        IpAddr::V6(address) => address.is_multicast(),
     }
 }
 
@@ -270,15 +235,6 @@ fn zeroed<T>(length: usize) -> Box<[T]> {
     // SAFETY: used for `mmsghdr`, `iovec` and `sockaddr_in6` only, all plain integers and pointers, for which
     // zero bytes are a value.
     (0..length).map(|_| unsafe { MaybeUninit::zeroed().assume_init() }).collect()
-}
-
-/// The payload of a control message.
-///
-/// # Safety
-/// `control` must point to a control message whose payload is a `T`.
-unsafe fn payload<T>(control: *const cmsghdr) -> T {
-    // SAFETY: the caller says so. Unaligned, because cmsg(3) does not promise more.
-    unsafe { ptr::read_unaligned(libc::CMSG_DATA(control).cast()) }
 }
 
 /// Points `header` at a control buffer that asks for segmentation and for a source address, as far as there is any.

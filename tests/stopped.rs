@@ -1,0 +1,55 @@
+//! The server is stopped and continued under traffic, as a debugger, a freezer or a suspended machine does it.
+#![cfg(target_os = "linux")]
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::time::Instant;
+
+use rustix::process::Signal;
+
+mod common;
+
+use common::{PATIENCE, Program, assert_same, pattern, tcp_client, udp_client};
+
+/// How often the server is stopped.
+const STOPS: usize = 10;
+
+#[test]
+fn a_server_that_is_stopped_and_continued_goes_on_where_it_was() {
+    let server = Program::start(&[]);
+    let text = pattern(16 << 20);
+    let wanted = text.to_ascii_uppercase();
+    let mut reader = tcp_client(server.address);
+    let mut writer = reader.try_clone().unwrap();
+    let datagrams = udp_client(server.address);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            writer.write_all(&text).unwrap();
+            writer.shutdown(Shutdown::Write).unwrap();
+        });
+        let mut answer = vec![0; wanted.len()];
+        for part in answer.chunks_mut(wanted.len().div_ceil(STOPS)) {
+            server.signal(Signal::STOP);
+            wait_until_stopped(&server);
+            datagrams.send_to(b"wake up", server.address).unwrap();
+            server.signal(Signal::CONT);
+            reader.read_exact(part).unwrap();
+            let mut reply = [0; 16];
+            let length = datagrams.recv(&mut reply).unwrap();
+            assert_eq!(&reply[..length], b"WAKE UP");
+        }
+        assert_same(&answer, &wanted);
+        assert_eq!(reader.read(&mut [0; 1]).unwrap(), 0, "more than was owed");
+    });
+    assert_eq!(server.terminate().code, Some(0));
+}
+
+/// A stop takes effect some time after the signal was sent.
+fn wait_until_stopped(server: &Program) {
+    let deadline = Instant::now() + PATIENCE;
+    let path = format!("/proc/{}/stat", server.pid().as_raw_nonzero());
+    while !std::fs::read_to_string(&path).unwrap().contains(") T ") {
+        assert!(Instant::now() < deadline, "the server does not stop");
+        std::thread::yield_now();
+    }
+}
