@@ -13,7 +13,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::batch::Socket;
 use crate::config::Config;
-use crate::connections::{CHUNK_LEN, Connections, DRIVE_BYTES_MAX, Limits};
+use crate::connections::{CHUNK_LEN, Connections, DRIVE_BYTES_MAX, Limits, TURN_BYTES_MAX};
 use crate::counters::Counters;
 use crate::datagrams::{Datagrams, Rules};
 use crate::listener::Listener;
@@ -320,6 +320,7 @@ impl Server {
         let limits = Limits {
             connections_max,
             drive_bytes_max: DRIVE_BYTES_MAX,
+            turn_bytes_max: TURN_BYTES_MAX,
             idle_timeout: config.idle_timeout,
             stall_timeout: config.stall_timeout,
             linger_timeout: LINGER_TIMEOUT,

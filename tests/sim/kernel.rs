@@ -315,11 +315,14 @@ impl Kernel {
     /// `unsent` is what the server says that it owes; `None` for a design that does not know.
     pub fn end_turn(&mut self, unsent: Option<usize>, connections: usize) {
         let send_buffer = self.knobs.send_buffer;
+        // A turn begins drives until they have read its share.
+        let enough = self.knobs.limits.turn_bytes_max.div_ceil(self.knobs.longest_drive());
+        let drives = DRIVES_MAX.min(enough as usize);
         let (mut owed, mut held, mut open, mut starving) = (0, 0, 0, None);
         for (id, socket) in self.sockets.iter_mut().enumerate() {
             let ready = socket.is_movable(send_buffer, self.draining) && !self.pending.contains(&Source::Stream(id));
             socket.turns_waiting = if ready && !socket.touched { socket.turns_waiting + 1 } else { 0 };
-            if socket.turns_waiting > 1 + self.descriptors_used / DRIVES_MAX {
+            if socket.turns_waiting > 1 + self.descriptors_used / drives {
                 starving = Some(id);
             }
             socket.touched = false;

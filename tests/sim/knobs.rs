@@ -108,6 +108,11 @@ fn fault(random: &mut Random) -> OneIn {
 }
 
 impl Knobs {
+    /// The most bytes that one drive can read.
+    pub fn longest_drive(&self) -> u64 {
+        self.limits.drive_bytes_max.min(self.text_len_max).max(1) as u64
+    }
+
     pub fn draw(random: &mut Random) -> Knobs {
         // A crowd is more connections than one turn drives. It is slow, so that it is rare and says little.
         let crowd = random.one_in(250);
@@ -122,6 +127,8 @@ impl Knobs {
         let limits = Limits {
             connections_max: if crowd || random.one_in(2) { 300 } else { random.between(1, 5) },
             drive_bytes_max: random.magnitude(256),
+            // A crowd has more to say than this at once, and so meets the bound.
+            turn_bytes_max: if crowd { 16 } else { u64::MAX },
             idle_timeout: random.one_in(2).then(|| timeout(random, 100, 2_000)),
             stall_timeout: timeout(random, 100, 2_000),
             linger_timeout: timeout(random, 100, 1_000),

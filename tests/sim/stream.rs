@@ -256,6 +256,8 @@ impl Kernel {
     fn check_read(&mut self, id: usize) {
         let (knobs, socket) = (&self.knobs, &self.sockets[id]);
         let (owed, read, budget) = (socket.owed(), socket.read_this_turn, knobs.limits.drive_bytes_max);
+        let read_by_all: u64 = self.sockets.iter().map(|socket| socket.read_this_turn as u64).sum();
+        let enough = knobs.limits.turn_bytes_max.saturating_add(knobs.longest_drive());
         let owed_max = match knobs.case {
             Case::Ascii => knobs.chunk_len,
             Case::Unicode => GROWTH_MAX * (knobs.chunk_len + CARRY_MAX),
@@ -264,6 +266,9 @@ impl Kernel {
         let too_late = answers_the_last && socket.arrived_when_asked.is_some_and(|asked| socket.read > asked);
         if owed > owed_max {
             self.violate(Oracle::Memory, format!("connection {id} is owed {owed}, more than {owed_max}"));
+        }
+        if read_by_all >= enough {
+            self.violate(Oracle::Budget, format!("{read_by_all} bytes were read in a turn that ends before {enough}"));
         }
         if read > budget {
             self.violate(Oracle::Budget, format!("connection {id} read {read} in a turn of {budget}"));
