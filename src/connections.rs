@@ -27,8 +27,9 @@ pub const DRIVE_BYTES_MAX: usize = 4 * CHUNK_LEN;
 /// and for the drive that exceeds it: under 2 ms at 2.7 GB/s. The rest keep their places in the queue.
 pub const TURN_BYTES_MAX: u64 = 4 * DRIVE_BYTES_MAX as u64;
 
-/// The longest read. In a race of builds that differ in nothing else, 256 KiB moved the most bytes a second: 16 KiB moved half as many, 1 MiB an eighth fewer,
-/// because the raised text no longer fits into the processor's second-level cache.
+/// The longest read. In a race of builds that differ in nothing else, 256 KiB moved the most bytes a second: 16 KiB
+/// moved half as many, 1 MiB an eighth fewer, because the raised text no longer fits into the processor's second-level
+/// cache.
 pub const CHUNK_LEN: usize = 256 * 1024;
 
 /// The most drives in a turn. Datagrams and new connections wait for at most this many: with short messages
