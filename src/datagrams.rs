@@ -130,6 +130,11 @@ impl Datagrams {
         self.unsent < self.replies.list.len()
     }
 
+    /// Whether replies wait until the kernel announces room for them.
+    pub fn waits_for_room(&self) -> bool {
+        self.owes() && !self.writable
+    }
+
     /// Receives and answers until the queue is empty, the socket is full, or the bound is reached.
     pub fn turn(&mut self, io: &mut impl DatagramIo, now: Instant, counters: &mut Counters) {
         let mut received = 0;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Registry, Token};
 
 use crate::batch::Socket;
 use crate::config::Config;
@@ -60,6 +60,28 @@ pub enum Ending {
 struct Udp {
     io: Socket,
     datagrams: Datagrams,
+    /// The kernel is asked to announce room in the send buffer.
+    watches_room: bool,
+}
+
+impl Udp {
+    /// Has the kernel announce room while replies wait for it, and only then: it announces room whenever a reply has
+    /// left, full or not, and each announcement would wake the loop for nothing. Being asked anew, it says at once
+    /// what is true by now, so nothing is missed in between: epoll_ctl(2). Where it refuses, the next turn asks again.
+    fn watch_room(&mut self, registry: &Registry) {
+        let waits = self.datagrams.waits_for_room();
+        if waits == self.watches_room {
+            return;
+        }
+        let interest = if waits { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        if registry.reregister(self.io.socket_mut(), UDP, interest).is_ok() {
+            self.watches_room = waits;
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        self.datagrams.has_work() || self.datagrams.waits_for_room() != self.watches_room
+    }
 }
 
 /// What a stopping server remembers.
@@ -116,8 +138,9 @@ impl Server {
             self.take_signals();
         }
 
-        if let Some(Udp { io, datagrams }) = &mut self.udp {
-            datagrams.turn(io, self.now, &mut self.counters);
+        if let Some(udp) = &mut self.udp {
+            udp.datagrams.turn(&mut udp.io, self.now, &mut self.counters);
+            udp.watch_room(self.poll.registry());
         }
         self.accept();
         let before = self.connections.len();
@@ -155,7 +178,7 @@ impl Server {
     /// Whether something was left undone that no event will ask for.
     fn has_work(&self) -> bool {
         self.connections.has_work()
-            || self.udp.as_ref().is_some_and(|udp| udp.datagrams.has_work())
+            || self.udp.as_ref().is_some_and(Udp::has_work)
             || (self.listener.has_work() && self.connections.room() > 0)
     }
 
@@ -307,11 +330,11 @@ impl Server {
             None => None,
             Some(socket) => {
                 let mut io = Socket::new(socket, config.udp_io)?;
-                poll.registry().register(io.socket_mut(), UDP, Interest::READABLE | Interest::WRITABLE)?;
+                poll.registry().register(io.socket_mut(), UDP, Interest::READABLE)?;
                 let refused_port = (!config.allow_source_port_own).then_some(address.port());
                 let rules = Rules { case: config.case, refused_port, rate_limit: config.udp_rate_limit };
                 let datagrams = Datagrams::new(rules, &io, now);
-                Some(Udp { io, datagrams })
+                Some(Udp { io, datagrams, watches_room: false })
             }
         };
         if let Some(tcp) = &mut tcp {

@@ -59,6 +59,8 @@ pub struct Udp {
     sending: usize,
     /// The server has been told that there is no room, and is told when there is.
     pub no_space: bool,
+    /// Room is announced.
+    pub room_watched: bool,
     /// The device has said that it does not do runs; and had said so before the last receive.
     runs_refused: bool,
     runs_known_refused: bool,
@@ -80,6 +82,7 @@ impl Udp {
             drops: 0,
             sending: 0,
             no_space: false,
+            room_watched: false,
             runs_refused: false,
             runs_known_refused: false,
             bursts_left: knobs.bursts,
@@ -136,10 +139,12 @@ impl Kernel {
     pub fn udp_acts(&mut self) {
         if self.udp.sending > 0 && (self.udp.bursts_left == 0 || self.random.one_in(2)) {
             self.udp.sending -= self.random.between(1, self.udp.sending);
-            // A socket that is not connected reports room whenever something has left, asked for or not.
+            // A socket that is not connected reports room whenever something has left, missed or not.
             if self.udp.is_writable(&self.knobs.udp) && (self.udp.no_space || self.random.one_in(4)) {
                 self.udp.no_space = false;
-                self.edge(Source::Udp);
+                if self.udp.room_watched {
+                    self.edge(Source::Udp);
+                }
             }
         } else if self.udp.bursts_left > 0 {
             self.udp.bursts_left -= 1;
@@ -148,6 +153,13 @@ impl Kernel {
         let more = self.udp.sending + self.udp.bursts_left > 0;
         let pause = if self.random.one_in(4) { self.random.magnitude(50) } else { 0 };
         self.udp.wake = more.then_some(self.now + Duration::from_millis(pause as u64));
+    }
+
+    /// `EPOLL_CTL_MOD`: what is true of the socket by now is reported at once.
+    pub fn watch_room(&mut self, watched: bool) {
+        if std::mem::replace(&mut self.udp.room_watched, watched) != watched {
+            self.edge(Source::Udp);
+        }
     }
 
     fn burst(&mut self) {

@@ -176,8 +176,9 @@ impl Kernel {
     fn level(&mut self, source: Source) -> Option<Event> {
         let event = match source {
             Source::Udp => {
-                let (readable, writable) = (self.udp.is_readable(), self.udp.is_writable(&self.knobs.udp));
-                self.udp.no_space |= !writable;
+                let (readable, has_room) = (self.udp.is_readable(), self.udp.is_writable(&self.knobs.udp));
+                self.udp.no_space |= !has_room;
+                let writable = has_room && self.udp.room_watched;
                 Event { key: Key::Udp, readable, writable, read_closed: false }
             }
             Source::Listener => {

@@ -88,6 +88,7 @@ impl<S: Read + Write + CloseWrite + From<Stream>> Loop<S> {
             }
         }
         self.datagrams.turn(&mut self.socket, now, &mut self.counters);
+        self.kernel.borrow_mut().watch_room(self.datagrams.waits_for_room());
         self.accept();
         let before = self.connections.len();
         self.connections.turn(now, &mut self.counters);
