@@ -67,7 +67,7 @@ struct Udp {
 impl Udp {
     /// Has the kernel announce room while replies wait for it, and only then: it announces room whenever a reply has
     /// left, full or not, and each announcement would wake the loop for nothing. Being asked anew, it says at once
-    /// what is true by now, so nothing is missed in between: epoll_ctl(2). Where it refuses, the next turn asks again.
+    /// what is true by now, so nothing is missed in between: `epoll_ctl(2)`. Where it refuses, the next turn asks again.
     fn watch_room(&mut self, registry: &Registry) {
         let waits = self.datagrams.waits_for_room();
         if waits == self.watches_room {

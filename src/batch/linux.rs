@@ -3,7 +3,7 @@
 //!
 //! Merging and segmentation are what pays: a train of 64 datagrams crosses the network stack once instead of 64
 //! times. More messages a call alone gain a few per cent, and lose more than that when there is only one message; so
-//! a batch of one takes the plain calls. See udp(7), recvmmsg(2), sendmmsg(2), ip(7), ipv6(7), cmsg(3).
+//! what is alone takes the plain calls. See udp(7), recvmmsg(2), sendmmsg(2), ip(7), ipv6(7), cmsg(3).
 #![allow(unsafe_code)]
 
 use std::fmt;
@@ -113,6 +113,22 @@ impl Linux {
         &mut self.socket
     }
 
+    /// Sends the first header, which has so many parts. A datagram with nothing beside it takes the plainest call: the
+    /// kernel then has no header to copy and to check, which with one datagram in flight is 3 % of the server's time.
+    fn send_one(&self, fd: RawFd, parts: usize) -> io::Result<usize> {
+        let (header, part) = (&self.headers[0].msg_hdr, &self.parts[0]);
+        // SAFETY: the caller has just pointed header and part at memory of the stated lengths; sending only reads it, so
+        // that the bytes behind a shared reference stay what they are.
+        check(unsafe {
+            if parts == 1 && header.msg_control.is_null() {
+                let (name, length) = (header.msg_name.cast(), header.msg_namelen);
+                libc::sendto(fd, part.iov_base, part.iov_len, libc::MSG_NOSIGNAL, name, length)
+            } else {
+                libc::sendmsg(fd, header, libc::MSG_NOSIGNAL)
+            }
+        })
+    }
+
     /// Reads one received message out of the arrays.
     fn message(&mut self, index: usize, length: usize) -> io::Result<Message> {
         let header = &self.headers[index].msg_hdr;
@@ -200,14 +216,13 @@ impl DatagramIo for Linux {
             count += 1;
         }
         let fd = self.socket.as_raw_fd();
-        // SAFETY: the first `count` headers have just been pointed at memory of the stated lengths; sending only
-        // reads it, so that the bytes behind a shared reference stay what they are.
         if count == 1 {
-            check(unsafe { libc::sendmsg(fd, &raw const self.headers[0].msg_hdr, libc::MSG_NOSIGNAL) })?;
+            self.send_one(fd, parts)?;
             Ok(1)
         } else {
-            // SAFETY: as above.
             let headers = self.headers.as_mut_ptr();
+            // SAFETY: the first `count` headers have just been pointed at memory of the stated lengths; sending only
+            // reads it, so that the bytes behind a shared reference stay what they are.
             check(unsafe { libc::sendmmsg(fd, headers, count as c_uint, libc::MSG_NOSIGNAL) } as isize)
         }
     }
