@@ -18,10 +18,13 @@ mod stage;
 
 use std::collections::VecDeque;
 
+use crate::by_size::BySize;
 use crate::clock::Nanos;
 use crate::intervals::{Flow, Interval, Intervals};
+use crate::late::Due;
 use crate::ledger::{DatagramLedger, StreamLedger};
 use crate::loss::Bursts;
+use crate::outbox::{Filled, Outbox, Room};
 use crate::payload::{Identity, Payload};
 use crate::recorder::Recorder;
 use crate::schedule::Arrivals;
@@ -124,7 +127,7 @@ impl Engine {
                 want: Want::Nothing,
                 ready: VecDeque::with_capacity(spec.lanes),
                 alive: spec.lanes,
-                recorder: Recorder::default(),
+                recorder: Recorder { by_size: BySize::of(engine.payload.content()), ..Recorder::default() },
             });
         }
         engine
@@ -170,7 +173,7 @@ impl Engine {
                         stage.seed.wrapping_add(index as u64),
                     );
                     let most = (MOST_IN_FLIGHT / group.lanes.len().max(1)).max(16);
-                    Want::Arrivals { arrivals, window: window.unwrap_or(most) }
+                    Want::Arrivals { due: Due::new(arrivals, stage.late, group.timeout), window: window.unwrap_or(most) }
                 }
             };
             for lane in group.lanes.clone() {
@@ -238,22 +241,30 @@ impl Engine {
         if let Some(intervals) = &self.intervals {
             wake = wake.min(self.started + intervals.next_cut());
         }
-        if self.phase == Phase::Sending {
-            for group in self.groups.iter().filter(|group| !group.ready.is_empty()) {
-                wake = wake.min(match &group.want {
-                    Want::Nothing => Nanos::MAX,
-                    Want::Answers => self.started, // at once
-                    Want::Arrivals { arrivals, .. } => self.started.saturating_add(arrivals.peek()),
-                });
-            }
+        wake.min(self.send_at())
+    }
+
+    /// When the next message is to leave, if nothing arrives; `Nanos::MAX` if none is.
+    pub fn send_at(&self) -> Nanos {
+        if self.phase != Phase::Sending {
+            return Nanos::MAX;
         }
-        wake
+        let sendable = self.groups.iter().filter(|group| !group.ready.is_empty());
+        let times = sendable.map(|group| match &group.want {
+            Want::Nothing => Nanos::MAX,
+            Want::Answers => self.started, // at once
+            Want::Arrivals { due, .. } => self.started.saturating_add(due.next()),
+        });
+        times.min().unwrap_or(Nanos::MAX)
     }
 
     /// The lane that should send next; `None` if no message is due or no lane can take one.
     pub fn next_sender(&mut self, now: Nanos) -> Option<usize> {
         if self.phase != Phase::Sending {
             return None;
+        }
+        if now < self.ends {
+            self.turn_away_late(now);
         }
         if now >= self.ends || self.messages_left == 0 {
             self.end_sending(now.min(self.ends));
@@ -265,7 +276,7 @@ impl Engine {
             let is_due = match &group.want {
                 Want::Nothing => false,
                 Want::Answers => true,
-                Want::Arrivals { arrivals, .. } => self.started.saturating_add(arrivals.peek()) <= now,
+                Want::Arrivals { due, .. } => due.is_sendable(now - self.started),
             };
             if let Some(&lane) = group.ready.front().filter(|_| is_due) {
                 return Some(lane);
@@ -274,29 +285,46 @@ impl Engine {
         None
     }
 
-    /// Appends up to `most` messages that are due on `lane`, which [`next_sender`](Self::next_sender) has just named,
-    /// and says how many. What has piled up in an open loop is spread over the lanes that are ready.
-    pub fn compose(&mut self, lane: usize, now: Nanos, most: usize, out: &mut Vec<u8>) -> usize {
+    /// Sheds what the stage's policy has no place for.
+    fn turn_away_late(&mut self, now: Nanos) {
+        for group in &mut self.groups {
+            if let Want::Arrivals { due, .. } = &mut group.want {
+                let shed = due.turn_away(now - self.started, self.messages_left);
+                group.recorder.counts.shed += shed;
+                self.messages_left -= shed;
+            }
+        }
+    }
+
+    /// Adds the messages that are due on `lane`, which [`next_sender`](Self::next_sender) has just named, to its empty
+    /// `outbox`, as many as there is `room` for. What has piled up in an open loop is spread over the lanes that are
+    /// ready.
+    pub fn compose(&mut self, lane: usize, now: Nanos, room: Room, outbox: &mut Outbox) {
+        debug_assert_eq!(outbox.messages(), 0);
         let group = self.lanes[lane].group;
         debug_assert_eq!(self.groups[group].ready.front(), Some(&lane));
         self.groups[group].ready.pop_front();
         self.lanes[lane].is_queued = false;
         let is_spread =
             matches!(self.groups[group].want, Want::Arrivals { .. }) && !self.groups[group].ready.is_empty();
-        let most = if is_spread { most.min(1) } else { most };
-        let mut composed = 0;
-        while composed < most && self.messages_left > 0 && self.has_room(lane) {
+        let room = if is_spread { Room::ONE } else { room };
+        let mut filled = Filled::default();
+        while self.messages_left > 0 && self.has_room(lane) {
+            let message = Identity { lane: lane as u16, sequence: self.lanes[lane].next_composed() };
+            let length = self.payload.length(message);
+            if !room.takes(filled, length) {
+                break;
+            }
             let Some(intended) = self.take_intended(lane, now) else { break };
-            let sequence = match &mut self.lanes[lane].book {
+            match &mut self.lanes[lane].book {
                 Book::Datagrams(ledger) => ledger.compose(intended),
                 Book::Stream(ledger) => ledger.compose(intended),
             };
-            self.payload.append(Identity { lane: lane as u16, sequence }, out);
+            outbox.push_with(|bytes| self.payload.append(message, bytes));
+            filled.add(length);
             self.messages_left -= 1;
-            composed += 1;
         }
         self.queue(lane);
-        composed
     }
 
     /// The intended time of the next message of this lane, if one is due.
@@ -305,23 +333,20 @@ impl Engine {
         match &mut self.groups[lane.group].want {
             Want::Nothing => None,
             Want::Answers => lane.places.pop_front(),
-            Want::Arrivals { arrivals, .. } => {
-                (self.started.saturating_add(arrivals.peek()) <= now).then(|| self.started + arrivals.take())
-            }
+            Want::Arrivals { due, .. } => due.is_sendable(now - self.started).then(|| self.started + due.take()),
         }
     }
 
     /// The kernel took the `count` oldest messages composed on `lane`, in a system call made at `issued`.
     pub fn sent(&mut self, lane: usize, count: usize, issued: Nanos) {
-        let length = self.payload.longest();
         let Lane { book, group, .. } = &mut self.lanes[lane];
         let recorder = &mut self.groups[*group].recorder;
         for _ in 0..count {
-            let flight = match book {
-                Book::Datagrams(ledger) => ledger.issue(issued),
-                Book::Stream(ledger) => ledger.issue(issued),
+            let (sequence, flight) = match book {
+                Book::Datagrams(ledger) => (ledger.next_issued(), ledger.issue(issued)),
+                Book::Stream(ledger) => (ledger.next_issued(), ledger.issue(issued)),
             };
-            recorder.sent(flight, length);
+            recorder.sent(flight, self.payload.length(Identity { lane: lane as u16, sequence }));
         }
         recorder.evidence.sent(count, issued);
     }
@@ -357,9 +382,9 @@ impl Engine {
         self.recorder(lane).endings.refused += times;
     }
 
-    /// Bytes of the longest message.
-    pub fn message_size(&self) -> usize {
-        self.payload.longest()
+    /// What is sent.
+    pub fn payload(&self) -> &Payload {
+        &self.payload
     }
 
     /// Sums over all groups so far.
@@ -407,11 +432,11 @@ impl Engine {
             let lanes = &self.lanes[group.lanes.clone()];
             let unsent: usize = lanes.iter().map(Lane::unsent).sum();
             let not_taken = match &group.want {
-                Want::Arrivals { arrivals, .. } => arrivals.left_before(now.min(self.ends) - self.started),
+                Want::Arrivals { due, .. } => due.left_before(now.min(self.ends) - self.started),
                 // After the end of sending this is what was left then.
                 Want::Nothing | Want::Answers => counts.scheduled,
             };
-            flow.offered += counts.sent + unsent as u64 + not_taken;
+            flow.offered += counts.sent + counts.shed + unsent as u64 + not_taken;
             flow.sent += counts.sent;
             flow.replied += counts.replied;
             flow.lost += counts.lost;

@@ -4,6 +4,7 @@
 //! saved run can be shown again, and what the screen says is what the files say.
 
 mod closing;
+pub mod by_size;
 pub mod document;
 pub mod files;
 pub mod hgrm;
