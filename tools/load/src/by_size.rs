@@ -40,8 +40,7 @@ impl BySize {
                 powers_of_two(content.shortest(), content.longest())
             }
         };
-        let class =
-            |(from, to)| Class { from, to, sent: 0, replied: 0, response: recorder::histogram() };
+        let class = |(from, to)| Class { from, to, sent: 0, replied: 0, response: recorder::histogram() };
         let sizes = sizes.into_iter().filter(|_| content.shortest() < content.longest());
         BySize { classes: sizes.map(class).collect() }
     }

@@ -1,4 +1,4 @@
-//! The command line: flags into plans. Pure, but for the file that `--payload` names.
+//! The command line: flags into plans. Pure, but for the file that `--payload` names and the number of processors.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use shout::units;
 
 use crate::engine::Demand;
 use crate::gates::{self, Objective};
+use crate::host;
 use crate::lab;
 use crate::late::Late;
 use crate::pace::Pace;
@@ -112,7 +113,7 @@ pub struct Options {
     #[arg(short, long, short_alias = 'z', value_parser = positive_duration)]
     pub duration: Option<Duration>,
 
-    /// How many messages to send, over all connections
+    /// How many messages to send, over all connections, less those that --late sheds
     #[arg(short = 'n', long, value_parser = positive_count, value_name = "N")]
     pub requests: Option<u64>,
 
@@ -120,30 +121,28 @@ pub struct Options {
     #[arg(short, long, value_parser = window, value_name = "DEPTH")]
     pub pipeline: Option<usize>,
 
-    /// Bytes a message: 64, uniform:64-1400, or mix:64=70,512=25,1400=5 (sizes and their weights). Which message has
-    /// which size follows from --seed. Where a size may be below 24, messages carry no number: see --payload
+    /// Bytes a message: 64, uniform:64-1400, or mix:64=70,512=25,1400=5 (sizes and their weights); which message has
+    /// which follows from --seed. If any may be below 24, none carries its number: see --payload
     #[arg(short, long, default_value = "64")]
     pub size: Sizes,
 
-    /// Send the lines of this file, without their line feeds and otherwise as they are, from the first again after the
-    /// last; at most 16 MiB. Lines, because samples of real messages are kept one a line and bring their own lengths.
-    /// Nothing is put in front of them, so a datagram does not say which message it answers: over UDP each socket has
-    /// one in flight (raise -c instead of -p)
+    /// Send the lines of this file (at most 16 MiB) instead, over and over, each without its line feed and otherwise as
+    /// it is: samples of real messages are kept one a line, and bring their own sizes. So nothing in a datagram says
+    /// which message it answers, and a UDP socket has one in flight: raise -c instead of -p
     #[arg(long, value_parser = lines, value_name = "FILE", conflicts_with = "size")]
     pub payload: Option<Arc<Lines>>,
 
-    /// What an open loop does with a message that cannot leave in time, because -p or a full socket holds it up or the
-    /// generator is behind. queue: send it as soon as possible, with its waiting in its response time. shed:TIME: do
-    /// not send what is later than that when its turn comes [shed alone: than --timeout]. cap:N: let N wait for each
-    /// transport, and do not send what falls due while they do. Scheduled = sent + shed + left undone at the end; what
-    /// is shed uses up -n, and counts as infinitely slow in --slo and in all-in
-    #[arg(long, default_value = "queue", requires = "open", value_name = "queue|shed[:TIME]|cap:N")]
+    /// What an open loop does with a message that could not leave in time. queue: send it when it can be, with its
+    /// waiting in its response time. shed:TIME: do not send it if it is later than that when its turn comes [shed
+    /// alone: than --timeout]. cap:N: let N wait for each transport; what falls due while they do is not sent.
+    /// Scheduled = sent + shed + left at the end; what is shed uses up -n, and is infinitely slow to --slo
+    #[arg(long, default_value = "queue", requires = "open", value_name = "POLICY")]
     pub late: Late,
 
-    /// How to wait for the time of a send. hybrid: with a timer up to 100 us before it, then polling without pause, which
-    /// also finds answers at once. sleep: with a timer alone, which comes some 10 to 60 us late. spin: polling all the
-    /// time, in a closed loop too; takes a whole processor. With a single processor always sleep
-    #[arg(long, value_enum, default_value_t, hide_possible_values = true, value_name = "hybrid|sleep|spin")]
+    /// How to wait for the time of a send. hybrid: with a timer up to 100 us before it, then polling without a pause.
+    /// sleep: with a timer alone, some 10 to 60 us late. spin: polling all the time, for answers too, which takes a
+    /// whole processor. With a single processor always sleep
+    #[arg(long, value_enum, default_value_t, hide_possible_values = true, value_name = "HOW")]
     pub pace: Pace,
 
     /// Datagrams that one system call may send and receive, as far as the kernel can; off is the same as 1
@@ -178,7 +177,7 @@ pub struct Options {
     pub output: Vec<Output>,
 
     /// A condition that the run must meet, such as "p99<2ms", "loss<0.1%", "rate>49k", "errors=0" or "lag<100us"; may be
-    /// repeated. Percentiles and max count a lost message as infinitely slow. Exit code 3 if it is not met, 4 if the
+    /// repeated. Percentiles and max count what was lost or shed as infinitely slow. Exit code 3 if it is not met, 4 if the
     /// measurement is invalid
     #[arg(long, value_name = "CONDITION")]
     pub slo: Vec<Objective>,
@@ -268,7 +267,8 @@ impl Options {
             warmup: self.warmup,
             content,
             late: self.late,
-            pace: self.pace,
+            // Asked here, before the generator is bound to one of them.
+            pace: self.pace.with_processors(host::processors().len()),
             longest_train: self.gso.unwrap_or(LONGEST_TRAIN),
             udp_timeout: self.timeout.unwrap_or(DEFAULT_UDP_TIMEOUT),
             tcp_timeout: self.timeout.unwrap_or(DEFAULT_TCP_TIMEOUT),

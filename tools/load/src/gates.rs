@@ -272,6 +272,16 @@ mod tests {
     }
 
     #[test]
+    fn what_was_shed_is_infinitely_slow() {
+        let mut run = run();
+        let p98: Objective = "p98<2ms".parse().unwrap();
+        assert!(p98.evaluate(&run).ok, "990 of 1000");
+        run.counts.shed = 90;
+        let result = p98.evaluate(&run);
+        assert!(!result.ok && result.value.is_none(), "990 of 1090: {result:?}");
+    }
+
+    #[test]
     fn objectives_are_read_and_evaluated() {
         for (text, ok) in [
             ("p50<1ms", true),

@@ -24,8 +24,7 @@ use shout::batch::Batch;
 
 use crate::clock::{Clock, Nanos};
 use crate::engine::{Ending, Engine, LaneGroup, Stage, Transport};
-use crate::host;
-use crate::pace::{Pace, Pacer};
+use crate::pace::Pacer;
 use crate::payload::Payload;
 use crate::plan::Plan;
 use crate::sockets::{AfterFlush, DatagramLane, Received, StreamLane, datagrams, open_datagrams, open_streams};
@@ -104,7 +103,8 @@ impl Generator {
             let first = sockets.len();
             match transport {
                 Transport::Udp => {
-                    let lanes = open_datagrams(&poll, address, lanes, plan.content.longest(), plan.longest_train, first)?;
+                    let lanes =
+                        open_datagrams(&poll, address, lanes, plan.content.longest(), plan.longest_train, first)?;
                     sockets.extend(lanes.into_iter().map(Socket::Datagrams));
                 }
                 Transport::Tcp => {
@@ -116,9 +116,8 @@ impl Generator {
             }
             groups.push(LaneGroup { transport, lanes, timeout });
         }
-        let pace = plan.pace.with_processors(host::processors().len());
         Ok(Generator {
-            pacer: Pacer::new(poll.registry(), TIMER, clock, pace)?,
+            pacer: Pacer::new(poll.registry(), TIMER, clock, plan.pace)?,
             poll,
             events: Events::with_capacity(1024),
             clock,
@@ -139,11 +138,6 @@ impl Generator {
     /// The engine, with what the last stage measured.
     pub fn engine(&self) -> &Engine {
         &self.engine
-    }
-
-    /// How it waits for the time of a send.
-    pub fn pace(&self) -> Pace {
-        self.pacer.pace()
     }
 
     /// Processor time that it has spent on nothing but waiting for a time, so far.

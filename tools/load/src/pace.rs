@@ -43,6 +43,7 @@ pub enum Pace {
 impl Pace {
     /// What it comes to on a machine with so many processors that we may use: on a single one, time spent spinning
     /// would be the server's.
+    #[must_use]
     pub fn with_processors(self, processors: usize) -> Self {
         if processors > 1 { self } else { Pace::Sleep }
     }
@@ -85,11 +86,6 @@ impl Pacer {
         })
     }
 
-    /// What it was told to do.
-    pub fn pace(&self) -> Pace {
-        self.pace
-    }
-
     /// What to give to the poll so that it returns at `wake` at the latest, `Nanos::MAX` meaning never. The next message
     /// is due at `send`.
     pub fn timeout(&mut self, now: Nanos, wake: Nanos, send: Nanos) -> io::Result<Option<Duration>> {
@@ -101,7 +97,9 @@ impl Pacer {
             Pace::Spin => self.is_spinning = true,
             // Only a send is worth it: whatever else is due may be a little late.
             Pace::Hybrid if now >= self.respite_until && send - now.min(send) <= MARGIN => self.is_spinning = true,
-            Pace::Hybrid if now >= self.respite_until => return self.sleep_until(wake.min(send - MARGIN), now),
+            Pace::Hybrid if now >= self.respite_until && send < Nanos::MAX => {
+                return self.sleep_until(wake.min(send - MARGIN), now);
+            }
             Pace::Hybrid | Pace::Sleep => return self.sleep_until(wake, now),
         }
         Ok(Some(Duration::ZERO))
@@ -230,7 +228,7 @@ mod tests {
         assert_eq!(spin(1_000, 1_500), (true, 1_500));
         assert_eq!(spin(5_000, 2_000), (true, 3_500));
         assert_eq!(spin(10_000, TAKEN_AWAY), (true, 3_500 + LONGEST_IDLE_TURN), "the rest was somebody else's");
-        assert_eq!(spin(10_000 + TAKEN_AWAY + 1, 1_000).0, false, "a respite");
+        assert!(!spin(10_000 + TAKEN_AWAY + 1, 1_000).0, "a respite");
         assert!(spin(10_000 + TAKEN_AWAY + RESPITE, 1_000).0);
     }
 

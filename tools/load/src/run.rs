@@ -254,7 +254,6 @@ fn document(plan: &Plan, context: &Context, generator: &Generator, parts: Parts)
         wall: parts.wall,
         spun: parts.spun,
     };
-    let model = plan.model();
     let exit = if counts.wrong_answers() > 0 {
         exit::WRONG_PAYLOAD
     } else if counts.replied == 0 {
@@ -271,29 +270,7 @@ fn document(plan: &Plan, context: &Context, generator: &Generator, parts: Parts)
             url: plan.target.to_string(),
             resolved: vec![parts.address.to_string()],
         },
-        config: Config {
-            model: model.name.into(),
-            rate: model.rate,
-            plan: model.profile,
-            arrivals: model.arrivals.map(|process| process.to_string()),
-            pipeline: model.window,
-            datagrams_per_send: plan.longest_train,
-            udp_sockets: plan.udp_sockets,
-            tcp_connections: plan.tcp_connections,
-            size: plan.content.to_string(),
-            payload: match &plan.content {
-                Content::Lines(lines) => Some(lines.path().display().to_string()),
-                Content::Template(_) => None,
-            },
-            late: model.rate.map(|_| plan.late.to_string()),
-            pace: generator.pace().name().into(),
-            duration_ns: plan.duration.map(nanos),
-            messages: plan.messages,
-            warmup_ns: nanos(plan.warmup),
-            udp_timeout_ns: nanos(plan.udp_timeout),
-            tcp_timeout_ns: nanos(plan.tcp_timeout),
-            interval_ns: nanos(plan.interval),
-        },
+        config: config(plan),
         env: Environment {
             kernel: host::kernel(),
             cores: context.processors,
@@ -321,6 +298,34 @@ fn document(plan: &Plan, context: &Context, generator: &Generator, parts: Parts)
         floor: parts.floor,
         gates: Vec::new(),
         exit,
+    }
+}
+
+/// Every setting, for the record.
+fn config(plan: &Plan) -> Config {
+    let model = plan.model();
+    Config {
+        model: model.name.into(),
+        rate: model.rate,
+        plan: model.profile,
+        arrivals: model.arrivals.map(|process| process.to_string()),
+        pipeline: model.window,
+        datagrams_per_send: plan.longest_train,
+        udp_sockets: plan.udp_sockets,
+        tcp_connections: plan.tcp_connections,
+        size: plan.content.to_string(),
+        payload: match &plan.content {
+            Content::Lines(lines) => Some(lines.path().display().to_string()),
+            Content::Template(_) => None,
+        },
+        late: model.rate.map(|_| plan.late.to_string()),
+        pace: plan.pace.name().into(),
+        duration_ns: plan.duration.map(nanos),
+        messages: plan.messages,
+        warmup_ns: nanos(plan.warmup),
+        udp_timeout_ns: nanos(plan.udp_timeout),
+        tcp_timeout_ns: nanos(plan.tcp_timeout),
+        interval_ns: nanos(plan.interval),
     }
 }
 

@@ -94,7 +94,10 @@ mod tests {
         run.per_size = BySize::all(&measured);
         table(&mut screen, &run).unwrap();
         let lines: Vec<&str> = screen.lines().collect();
-        assert!(lines[1].contains("64 B   p50 41.0  p99 41.0") && lines[1].ends_with("replied 1 of 3 (33.333%)"), "{screen}");
+        assert!(
+            lines[1].contains("64 B   p50 41.0  p99 41.0") && lines[1].ends_with("replied 1 of 3 (33.333%)"),
+            "{screen}"
+        );
         assert!(lines[2].contains("1,400 B   p50 -") && lines[2].ends_with("replied 0 of 1 (0%)"), "{screen}");
     }
 

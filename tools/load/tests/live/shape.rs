@@ -34,7 +34,8 @@ fn a_mix_of_sizes_is_verified_and_told_apart_over_both_transports() {
         for load in [&["-p", "64"][..], &["-p", "16", "-c", "3"], &["-R", "20k"], &["-p", "8", "--gso", "off"]] {
             let target = format!("{scheme}://{}", server.address);
             let mix = "mix:64=70,512=25,1400=5";
-            let (run, code) = measure(&[&[&target, "-n", "3000", "-w", "50ms", "-s", mix, "--seed", "5"], load].concat());
+            let (run, code) =
+                measure(&[&[&target, "-n", "3000", "-w", "50ms", "-s", mix, "--seed", "5"], load].concat());
             assert_eq!((run.counts.replied, run.counts.wrong, code), (3000, 0, 0), "{scheme} {load:?}");
             assert_eq!(run.config.size, mix);
             let sizes: Vec<usize> = run.per_size.iter().map(|row| row.from).collect();
@@ -97,8 +98,7 @@ fn the_lines_of_a_file_are_sent_as_they_are() {
     assert_eq!(*seen.lock().unwrap(), expected);
 
     let server = StreamServer::start(2, upper_case);
-    let (run, code) =
-        measure(&[&server.url(), "-n", "500", "-w", "0", "-c", "2", "-p", "8", "--payload", file.path()]);
+    let (run, code) = measure(&[&server.url(), "-n", "500", "-w", "0", "-c", "2", "-p", "8", "--payload", file.path()]);
     assert_eq!((run.counts.replied, run.config.pipeline, code), (500, Some(8), 0));
     assert_eq!(run.per_size.iter().map(|row| (row.from, row.to)).collect::<Vec<_>>(), [(3, 3), (4, 7), (8, 13)]);
 }
@@ -116,7 +116,7 @@ fn a_server_that_knows_more_than_ascii_is_found_out_by_a_line() {
 #[test]
 fn a_file_that_cannot_be_sent_is_a_wrong_argument() {
     let (empty, gap) = (File::new("empty.txt", b""), File::new("gap.txt", b"one\n\ntwo\n"));
-    let long = File::new("long.txt", &[&b"short\n"[..], &[b'x'; 65_508]].concat());
+    let long = File::new("long.txt", &[&b"short\n"[..], &"x".repeat(65_508).into_bytes()].concat());
     for (target, path, named) in [
         ("udp://localhost", "/no/such/file", "cannot read it"),
         ("udp://localhost", empty.path(), "empty"),
@@ -135,9 +135,9 @@ fn a_file_that_cannot_be_sent_is_a_wrong_argument() {
 #[test]
 fn late_messages_are_shed_as_told_and_every_one_is_accounted_for() {
     // One answer in flight, each after 2 ms: 500 a second at most, of 2,000 that are asked for.
-    let served = Arc::new(AtomicU64::new(0));
+    let taken = Arc::new(AtomicU64::new(0));
     for late in ["queue", "shed:20ms", "cap:10"] {
-        let counter = Arc::clone(&served);
+        let counter = Arc::clone(&taken);
         counter.store(0, Ordering::Relaxed);
         let server = DatagramServer::start(move |_, bytes, peer| {
             counter.fetch_add(1, Ordering::Relaxed);
@@ -145,11 +145,27 @@ fn late_messages_are_shed_as_told_and_every_one_is_accounted_for() {
             std::thread::sleep(std::time::Duration::from_millis(2));
             vec![(peer, bytes.to_ascii_uppercase())]
         });
-        let (run, _) =
-            measure(&[&server.url(), "-R", "2k", "--arrivals", "const", "-d", "1s", "-w", "0", "-p", "1", "--late", late]);
+        let (run, _) = measure(&[
+            &server.url(),
+            "-R",
+            "2k",
+            "--arrivals",
+            "const",
+            "-d",
+            "1s",
+            "-w",
+            "0",
+            "-p",
+            "1",
+            "--late",
+            late,
+        ]);
         let counts = &run.counts;
-        assert_eq!((counts.scheduled, run.config.late.as_deref()), (2000, Some(late.replace("20ms", "0.02s").as_str())));
-        assert_eq!(counts.sent, served.load(Ordering::Relaxed), "{late}");
+        assert_eq!(
+            (counts.scheduled, run.config.late.as_deref()),
+            (2000, Some(late.replace("20ms", "0.02s").as_str()))
+        );
+        assert_eq!(counts.sent, taken.load(Ordering::Relaxed), "{late}");
         let left = counts.scheduled - counts.sent - counts.shed;
         match late {
             "queue" => assert!(counts.shed == 0 && left >= 1490, "{counts:?}"),
@@ -159,6 +175,20 @@ fn late_messages_are_shed_as_told_and_every_one_is_accounted_for() {
         if late != "queue" {
             assert_eq!(run.loss.all_in["99.9"], None, "{late}: most of the schedule has no answer");
         }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn on_a_single_processor_nobody_spins() {
+    let server = RealServer::start();
+    let target = format!("udp://{}", server.address);
+    // A process may run where the thread that started it may.
+    assert!(shout_load::host::pin(None, shout_load::host::processors()[0]));
+    for pace in ["hybrid", "spin"] {
+        let (run, code) = measure(&[&target, "-R", "500", "-d", "200ms", "-w", "0", "--pace", pace]);
+        let spun = run.generator.and_then(|generator| generator.spun_ns);
+        assert_eq!((run.config.pace.as_str(), run.env.cores, spun, code), ("sleep", 1, Some(0), 0));
     }
 }
 
@@ -172,8 +202,13 @@ fn a_run_says_how_it_waited_and_what_that_cost() {
         assert_eq!(code, 0);
         let expected = if processors > 1 { pace } else { "sleep" };
         assert_eq!(run.config.pace, expected);
-        let generator = run.generator.unwrap();
+        let Some(generator) = run.generator else { continue }; // a system that does not tell
         let spun = generator.spun_ns.unwrap();
+        let share = |time: u64| time as f64 / generator.wall_ns as f64;
+        if let Some(check) = run.validity.checks.iter().find(|check| check.id == "own_cpu") {
+            let busy = share(generator.cpu_ns.saturating_sub(spun));
+            assert!(check.value <= busy + 0.01, "{pace}: waiting is headroom, so {} is at most {busy}", check.value);
+        }
         match expected {
             "sleep" => assert_eq!(spun, 0),
             "spin" => assert!(spun > 0 && spun <= generator.wall_ns),

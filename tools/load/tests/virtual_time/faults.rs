@@ -67,6 +67,12 @@ fn bad_network(seed: u64, sizes: Sizes, demand: Demand) -> (Counts, Counts) {
     (measured, expected)
 }
 
+/// Microseconds from a message to its answer, one of four beyond what the others take, and three of five of those beyond
+/// the timeout.
+fn delay() -> impl Strategy<Value = Nanos> {
+    prop_oneof![3 => 1u64..5000, 1 => 1u64..2_500_000]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
@@ -84,6 +90,52 @@ proptest! {
         // Late answers to the last messages come after the end, when nobody listens any more.
         prop_assert!(measured.late <= expected.late && measured.late + 2 * window as u64 >= expected.late);
         prop_assert!(measured.duplicated <= expected.duplicated);
+    }
+
+    #[test]
+    fn drops_doubles_delays_and_overtaking_are_counted_as_a_list_of_arrivals_has_them(
+        seed: u64,
+        rate in 50.0f64..5000.0,
+        delays in prop::collection::vec(prop::collection::vec(delay(), 0..4), 50..300),
+    ) {
+        const TIMEOUT: Nanos = SECOND;
+        let mut arrivals = Vec::new();
+        let mut sent = 0;
+        let mut server = |now: Nanos, message: &[u8]| {
+            let sequence: usize = sent;
+            sent += 1;
+            let times = delays[sequence].iter().map(|delay| now + delay * MICROSECOND);
+            arrivals.extend(times.clone().map(|time| (time, sequence, time - now <= TIMEOUT)));
+            times.map(|time| (time, message.to_ascii_uppercase())).collect()
+        };
+        let mut engine = engine(Transport::Udp, 1, 64);
+        let messages = delays.len() as u64;
+        let stage = so_many(open(Profile::constant(rate), Process::Poisson), messages, seed);
+        let end = simulate(&mut engine, Transport::Udp, &stage, 0, &mut server);
+
+        // Those at the same time came in the order in which they were sent.
+        arrivals.sort_by_key(|&(time, ..)| time);
+        let mut key = Counts { scheduled: messages, sent: messages, ..Counts::default() };
+        let mut is_lost = vec![true; delays.len()];
+        let mut answered = vec![false; delays.len()];
+        let mut newest = 0;
+        for (_, sequence, is_in_time) in arrivals.into_iter().filter(|&(time, ..)| time <= end) {
+            if std::mem::replace(&mut answered[sequence], true) {
+                key.duplicated += 1;
+                continue;
+            }
+            is_lost[sequence] = !is_in_time;
+            key.late += u64::from(!is_in_time);
+            newest = newest.max(sequence);
+            key.reordered += u64::from(sequence < newest);
+            key.reorder_extent_max = key.reorder_extent_max.max((newest - sequence) as u64);
+        }
+        key.lost = is_lost.iter().filter(|is_lost| **is_lost).count() as u64;
+        key.replied = messages - key.lost;
+        let counts = recorder(&engine).counts;
+        prop_assert_eq!(Counts { bytes_sent: 0, bytes_received: 0, ..counts }, key);
+        let longest = is_lost.split(|is_lost| !is_lost).map(<[bool]>::len).max().unwrap_or(0);
+        prop_assert_eq!(engine.bursts().longest(), longest as u64);
     }
 
     #[test]

@@ -22,7 +22,13 @@ pub(crate) type Server<'a> = dyn FnMut(Nanos, &[u8]) -> Vec<(Nanos, Vec<u8>)> + 
 type UnderWay = Reverse<(Nanos, u64, usize, Vec<u8>)>;
 
 /// Runs one stage to its end and returns the engine with its records.
-pub(crate) fn simulate(engine: &mut Engine, transport: Transport, stage: &Stage, start: Nanos, server: &mut Server) -> Nanos {
+pub(crate) fn simulate(
+    engine: &mut Engine,
+    transport: Transport,
+    stage: &Stage,
+    start: Nanos,
+    server: &mut Server,
+) -> Nanos {
     let mut now = start;
     let mut answers: BinaryHeap<UnderWay> = BinaryHeap::new();
     let mut order = 0;
