@@ -53,6 +53,28 @@ impl Filled {
     }
 }
 
+/// Which messages of an outbox have begun to leave, when any number of bytes may leave at a time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Begun {
+    messages: usize,
+    /// Where the last of them ends.
+    end: usize,
+}
+
+impl Begun {
+    /// The first `written` bytes have left: says how many more messages have begun with them.
+    pub fn advance(&mut self, outbox: &Outbox, written: usize) -> usize {
+        let before = self.messages;
+        while self.end < written
+            && let Some(length) = outbox.length(self.messages)
+        {
+            self.messages += 1;
+            self.end += length;
+        }
+        self.messages - before
+    }
+}
+
 /// Whole messages and where each ends.
 #[derive(Debug, Default)]
 pub struct Outbox {
@@ -145,6 +167,15 @@ mod tests {
             assert_eq!(outbox(lengths).next(0, ROOM).messages, expected, "{lengths:?}");
         }
         assert_eq!(outbox(&[9, 64, 64]).next(1, ROOM), Filled { messages: 2, bytes: 128, first: 64, last: 64 });
+    }
+
+    #[test]
+    fn a_message_has_begun_with_its_first_byte() {
+        let outbox = outbox(&[3, 1, 5]);
+        let mut begun = Begun::default();
+        let more = [0, 1, 3, 4, 4, 5, 9].map(|written| begun.advance(&outbox, written));
+        assert_eq!(more, [0, 1, 0, 1, 0, 1, 0]);
+        assert_eq!(Begun::default().advance(&outbox, 9), 3);
     }
 
     proptest! {

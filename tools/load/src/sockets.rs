@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use shout::batch::{self, Batch, DatagramIo, Replies, Reply};
 
 use crate::clock::{Clock, SECOND};
-use crate::outbox::{Filled, Outbox, Room};
+use crate::outbox::{Begun, Filled, Outbox, Room};
 use crate::recorder;
 
 /// Asked for on each UDP socket, so that answers are not dropped on our side while we are busy sending.
@@ -231,11 +231,10 @@ pub fn datagrams(batch: &Batch) -> impl Iterator<Item = &[u8]> {
 #[derive(Debug)]
 pub struct StreamLane {
     stream: TcpStream,
-    /// Its first `written` bytes have left, and with them a piece of its first `begun` messages, which end at `begun_end`.
+    /// Its first `written` bytes have left.
     outbox: Outbox,
     written: usize,
-    begun: usize,
-    begun_end: usize,
+    begun: Begun,
 }
 
 impl StreamLane {
@@ -243,7 +242,7 @@ impl StreamLane {
     pub const ROOM: Room = Room { messages: usize::MAX, bytes: 64 << 10, is_train: false };
 
     fn new(stream: TcpStream) -> Self {
-        StreamLane { stream, outbox: Outbox::default(), written: 0, begun: 0, begun_end: 0 }
+        StreamLane { stream, outbox: Outbox::default(), written: 0, begun: Begun::default() }
     }
 
     /// Where to put messages.
@@ -272,17 +271,10 @@ impl StreamLane {
                 },
             }
         };
-        let begun_before = self.begun;
-        while self.begun_end < self.written
-            && let Some(length) = self.outbox.length(self.begun)
-        {
-            self.begun += 1;
-            self.begun_end += length;
-        }
-        let issued = self.begun - begun_before;
+        let issued = self.begun.advance(&self.outbox, self.written);
         if !self.has_waiting() {
             self.outbox.clear();
-            (self.written, self.begun, self.begun_end) = (0, 0, 0);
+            (self.written, self.begun) = (0, Begun::default());
         }
         Flush { issued, unsent: 0, refused: 0, next }
     }

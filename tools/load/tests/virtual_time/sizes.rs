@@ -108,3 +108,25 @@ fn sizes_without_room_for_a_number_go_one_by_one_over_udp_and_in_any_depth_over_
         assert_eq!(deepest, expected, "{transport:?}");
     }
 }
+
+#[test]
+fn an_answer_that_names_nobody_is_truncated_only_if_it_is_shorter_than_any() {
+    let mut number = 0;
+    let mut server = |now: Nanos, message: &[u8]| {
+        number += 1;
+        let mut answer = message.to_ascii_uppercase();
+        match number % 10 {
+            // No digit, in a message that is not the longest.
+            3 => answer[0] = b'x',
+            7 => answer.truncate(10),
+            _ => {}
+        }
+        vec![(now + MILLISECOND, answer)]
+    };
+    let mut engine = engine(Transport::Udp, 1, Content::Template("mix:64=1,512=1,1400=1".parse().unwrap()));
+    simulate(&mut engine, Transport::Udp, &so_many(Demand::Closed { window: 8 }, 200, 1), 0, &mut server);
+    let counts = recorder(&engine).counts;
+    assert_eq!((counts.corrupt, counts.truncated), (20, 20));
+    // Whose answers they were shows when nothing else comes.
+    assert_eq!((counts.replied, counts.wrong + counts.lost), (160, 40));
+}
