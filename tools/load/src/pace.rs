@@ -3,8 +3,9 @@
 //! `mio::Poll` rounds a timeout up to whole milliseconds, which no schedule of 50,000 messages a second survives. On
 //! Linux the deadline is therefore a timer descriptor in the poll. Elsewhere it is the timeout of the poll, and coarse.
 //!
-//! Even so a thread wakes up later than it asked, by some 10 to 60 µs. Before a send it therefore wakes up early and
-//! *spins*: it polls without waiting until the time has come. Answers are received meanwhile, so nothing is put off.
+//! Even so a thread wakes up later than it asked. Before a send it therefore wakes up early and *spins*: it polls without
+//! waiting until the time has come. Answers are received meanwhile, so nothing is put off. On a virtual machine with two
+//! cores the median message of `shout-load -R 5k` left 0.5 µs after its time, and with `--pace sleep` 24 µs.
 
 use std::io;
 use std::time::Duration;
@@ -14,8 +15,8 @@ use mio::{Registry, Token};
 
 use crate::clock::{Clock, Nanos};
 
-/// How long before a send to wake up and spin. Beyond the 90th percentile of what a timer is late by on a virtual
-/// machine, and short enough to cost nothing at rates that leave time to sleep.
+/// How long before a send to wake up and spin: what a timer is late by at the 99th percentile (55 to 80 µs by the same
+/// command), and a little more.
 const MARGIN: Nanos = 100_000;
 
 /// A turn that finds nothing to do takes a microsecond or two. One that takes this long was interrupted for longer than
