@@ -305,20 +305,23 @@ impl Engine {
     /// What has happened in this stage so far, and what the schedule has asked for.
     fn flow(&self, now: Nanos) -> Flow {
         let mut flow = Flow::default();
+        let mut not_taken = 0;
         for group in &self.groups {
             let counts = &group.recorder.counts;
             let lanes = &self.lanes[group.lanes.clone()];
             let unsent: usize = lanes.iter().map(Lane::unsent).sum();
-            let not_taken = match &group.want {
-                Want::Arrivals { due, .. } => due.left_before(now.min(self.ends) - self.started),
+            match &group.want {
+                Want::Arrivals { due, .. } => not_taken += due.left_before(now.min(self.ends) - self.started),
                 // After the end of sending this is what was left then.
-                Want::Nothing | Want::Answers => counts.scheduled,
-            };
-            flow.offered += counts.sent + counts.shed + unsent as u64 + not_taken;
+                Want::Nothing | Want::Answers => flow.offered += counts.scheduled,
+            }
+            flow.offered += counts.sent + counts.shed + unsent as u64;
             flow.sent += counts.sent;
             flow.replied += counts.replied;
             flow.lost += counts.lost;
         }
+        // What falls due after the last message that is asked for is not asked for.
+        flow.offered += not_taken.min(self.messages_left);
         flow
     }
 

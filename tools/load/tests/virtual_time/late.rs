@@ -21,13 +21,20 @@ fn intended(process: Process, rate: f64, seed: u64) -> Vec<Nanos> {
     (0..MESSAGES).map(|_| arrivals.take()).collect()
 }
 
-/// One worker that takes `work` for each message, of which one at a time is sent to it.
-fn busy(stage: &Stage, work: Nanos) -> Recorder {
+/// After a stage with one worker that takes `work` for each message, of which one at a time is sent to it.
+fn busy_engine(stage: &Stage, work: Nanos, interval: Option<Nanos>) -> Engine {
     let groups = [LaneGroup { transport: Transport::Tcp, lanes: 1, timeout: 600 * SECOND }];
     let mut engine = Engine::new(Payload::new(64, 42), &groups);
+    if let Some(interval) = interval {
+        engine.record_intervals(interval);
+    }
     let mut server = |now: Nanos, message: &[u8]| vec![(now + work, message.to_ascii_uppercase())];
     simulate(&mut engine, Transport::Tcp, stage, 0, &mut server);
-    recorder(&engine).clone()
+    engine
+}
+
+fn busy(stage: &Stage, work: Nanos) -> Recorder {
+    recorder(&busy_engine(stage, work, None)).clone()
 }
 
 fn one_at_a_time(process: Process, rate: f64) -> Demand {
@@ -153,4 +160,20 @@ fn what_is_shed_and_what_is_lost_are_infinitely_slow_together() {
     let all_in = |q| shout_load::loss::all_in(&measured.response, counts.lost + counts.wrong + counts.shed, q);
     assert!(all_in(0.49).is_some());
     assert_eq!(all_in(0.51), None);
+}
+
+#[test]
+fn intervals_offer_what_is_scheduled_in_all() {
+    for process in [Process::Const, Process::Poisson, Process::Uniform, Process::Burst(7)] {
+        for late in [Late::Queue, Late::Shed(Some(5 * MILLISECOND)), Late::Cap(5)] {
+            let demand = || one_at_a_time(process, 1000.0);
+            let by_number = Stage { late, ..so_many(demand(), MESSAGES, 1) };
+            let by_time = Stage { late, duration: Some(SECOND), ..three_seconds(demand()) };
+            for stage in [by_number, by_time] {
+                let engine = busy_engine(&stage, 2 * MILLISECOND, Some(100 * MILLISECOND));
+                let offered: u64 = engine.intervals().0.iter().map(|interval| interval.flow.offered).sum();
+                assert_eq!(offered, recorder(&engine).counts.scheduled, "{process}, {late}");
+            }
+        }
+    }
 }
