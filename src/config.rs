@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
@@ -22,7 +23,8 @@ Examples:
   shout-server --listen 127.0.0.1:0 --no-tcp     UDP only, on a free port that the first line names
   shout-server --case unicode                    straße becomes STRASSE
 
-SIGTERM and SIGINT finish what is owed and end the server; a second one ends it at once. SIGUSR1 prints the counters.";
+SIGTERM and SIGINT finish what is owed and end the server; a second one ends it at once. SIGUSR1 prints the counters,
+SIGUSR2 writes the trace.";
 
 /// An upper-case echo service over UDP and TCP: one thread, one event loop.
 #[derive(Debug, Clone, Parser)]
@@ -121,6 +123,12 @@ pub struct Config {
     /// Once listening, give up all files and every system call that the loop does not make. Linux only
     #[arg(long)]
     pub sandbox: bool,
+
+    /// Take down what the loop does, the newest 65,536 records of it, and write them to this file at the end and on
+    /// SIGUSR2, as a trace that Perfetto's viewer opens and `shout-load trace FILE` makes a page of. With several loops
+    /// run.json becomes run-0.json and so on
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
 
     /// Print the counters that changed, at this interval
     #[arg(long, value_name = "TIME", value_parser = interval)]

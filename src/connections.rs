@@ -15,6 +15,7 @@ use socket2::SockRef;
 use crate::connection::{Connection, Next, Scratch};
 use crate::counters::Counters;
 use crate::idle::{Queue, Quiet};
+use crate::trace::{self, Event};
 use crate::uppercase::Case;
 
 /// The most bytes that one connection may have read in a turn: four reads, so that a flood on one connection costs
@@ -171,11 +172,10 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
 
     /// Drives the connections that were ready when the turn began, up to a bound.
     pub fn turn(&mut self, now: Instant, counters: &mut Counters) {
-        let read = |counters: &Counters| counters.tcp_received_bytes + counters.tcp_discarded_bytes;
-        let enough = read(counters).saturating_add(self.limits.turn_bytes_max);
+        let enough = bytes_read(counters).saturating_add(self.limits.turn_bytes_max);
         // Counted before the first drive, so that those which queue themselves again wait for the next turn.
         for _ in 0..self.ready.len().min(DRIVES_MAX) {
-            if read(counters) >= enough {
+            if bytes_read(counters) >= enough {
                 break;
             }
             let Some(index) = self.ready.pop_front() else { break };
@@ -199,6 +199,11 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
     /// Whether some connection must be driven before the loop may sleep.
     pub fn has_work(&self) -> bool {
         !self.ready.is_empty()
+    }
+
+    /// How many connections must be.
+    pub fn queued(&self) -> usize {
+        self.ready.len()
     }
 
     /// How many connections there are.
@@ -256,6 +261,7 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
         if let Some(limit) = self.limits.idle_timeout {
             for _ in 0..EXPIRIES_MAX {
                 let Some(index) = self.quiet.expired(Queue::Idle, limit, now) else { break };
+                trace::moment(|| Event::Expired { slot: index as u32, queue: Queue::Idle });
                 if !self.dismiss(index, now, counters) {
                     // Not idle after all, or broken. The others' turn comes at once: their deadline is over.
                     break;
@@ -265,11 +271,13 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
         }
         for _ in 0..EXPIRIES_MAX {
             let Some(index) = self.quiet.expired(Queue::Stalled, self.limits.stall_timeout, now) else { break };
+            trace::moment(|| Event::Expired { slot: index as u32, queue: Queue::Stalled });
             counters.tcp_closed_stalled += 1;
             self.close(index, counters);
         }
         for _ in 0..EXPIRIES_MAX {
             let Some(index) = self.quiet.expired(Queue::Lingering, self.limits.linger_timeout, now) else { break };
+            trace::moment(|| Event::Expired { slot: index as u32, queue: Queue::Lingering });
             counters.tcp_finished += 1;
             self.close(index, counters);
         }
@@ -324,7 +332,15 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
         let slot = &mut self.slots[index];
         let connection = &mut slot.connection;
         let (unsent_before, held_before) = (connection.unsent(), connection.held());
+        let (read_before, sent_before) = (bytes_read(counters), counters.tcp_sent_bytes);
         let next = connection.drive(&mut slot.stream, &mut self.scratch, self.limits.drive_bytes_max, counters);
+        trace::span(|| Event::Drive {
+            slot: index as u32,
+            next,
+            read: (bytes_read(counters) - read_before) as u32,
+            sent: (counters.tcp_sent_bytes - sent_before) as u32,
+            unsent: connection.unsent() as u32,
+        });
         self.unsent = self.unsent + connection.unsent() - unsent_before;
         self.held = self.held + connection.held() - held_before;
         match next {
@@ -367,6 +383,7 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
     /// Frees a slot; dropping the stream closes it. The events of a turn are all noted before its first drive, so
     /// none is left that could reach the slot's next owner.
     fn close(&mut self, index: usize, counters: &mut Counters) {
+        trace::moment(|| Event::Closed { slot: index as u32 });
         let slot = self.slots.remove(index);
         if slot.queued {
             // Rare, and so worth a walk: left there, it would give the slot's next owner two drives in a turn. The place
@@ -384,4 +401,9 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
         counters.tcp_unsent_lost_bytes += lost as u64;
         self.quiet.remove(index);
     }
+}
+
+/// All that connections have read so far, answered or discarded.
+fn bytes_read(counters: &Counters) -> u64 {
+    counters.tcp_received_bytes + counters.tcp_discarded_bytes
 }

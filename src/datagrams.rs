@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use crate::batch::{Batch, DATAGRAM_MAX, DatagramIo, MESSAGES_MAX, Message, Replies, Reply, datagrams_in};
 use crate::counters::Counters;
 use crate::ratelimit::RateLimit;
+use crate::trace::{self, DatagramsEnd, Event};
 use crate::uppercase::{self, Case};
 
 /// The fewest messages to ask for. One alone would need a second call to learn that there is no other; asked for two, the
@@ -141,9 +142,22 @@ impl Datagrams {
 
     /// Receives and answers until the queue is empty, the socket is full, or the bound is reached.
     pub fn turn(&mut self, io: &mut impl DatagramIo, now: Instant, counters: &mut Counters) {
+        if !self.readable && !self.owes() {
+            return;
+        }
         let mut received = 0;
         while self.send(io, counters) && self.readable && received < DATAGRAMS_MAX {
             received += self.receive(io, now, counters);
+        }
+        trace::since_poll(|| Event::Datagrams { end: self.end() });
+    }
+
+    /// Why a turn is over.
+    fn end(&self) -> DatagramsEnd {
+        match (self.owes(), self.readable) {
+            (true, _) => DatagramsEnd::Blocked,
+            (false, true) => DatagramsEnd::Bound,
+            (false, false) => DatagramsEnd::Empty,
         }
     }
 
@@ -154,7 +168,9 @@ impl Datagrams {
         self.replies.parts.clear();
         self.unsent = 0;
         let width = self.width.min(io.messages_max());
-        if let Err(error) = io.receive(&mut self.batch, width) {
+        let outcome = io.receive(&mut self.batch, width);
+        trace::span(|| received(&self.batch.messages, width));
+        if let Err(error) = outcome {
             match error.kind() {
                 io::ErrorKind::WouldBlock => {
                     self.readable = false;
@@ -279,7 +295,9 @@ impl Datagrams {
             if !self.writable {
                 return false;
             }
-            let error = match io.send(self.batch.bytes(), &self.replies, self.unsent) {
+            let outcome = io.send(self.batch.bytes(), &self.replies, self.unsent);
+            trace::span(|| sent(&self.replies.list[self.unsent..], outcome.as_ref().map_or(0, |&sent| sent)));
+            let error = match outcome {
                 Ok(sent) => {
                     for reply in &self.replies.list[self.unsent..self.unsent + sent] {
                         counters.udp_replied += reply.datagrams() as u64;
@@ -329,6 +347,25 @@ impl Datagrams {
             ..run.clone()
         });
         self.replies.list.splice(self.unsent..=self.unsent, single);
+    }
+}
+
+/// A receive that was asked for `width` messages, for the trace.
+fn received(messages: &[Message], width: usize) -> Event {
+    let datagrams = messages.iter().map(|message| datagrams_in(message.length, message.segment)).sum::<usize>();
+    Event::Receive {
+        width: width as u32,
+        messages: messages.len() as u32,
+        datagrams: datagrams as u32,
+        bytes: messages.iter().map(|message| message.length).sum::<usize>() as u32,
+    }
+}
+
+/// A send that took the first so many of these replies, for the trace.
+fn sent(replies: &[Reply], count: usize) -> Event {
+    Event::Send {
+        datagrams: replies[..count].iter().map(Reply::datagrams).sum::<usize>() as u32,
+        bytes: replies[..count].iter().map(|reply| reply.length).sum::<usize>() as u32,
     }
 }
 

@@ -42,7 +42,7 @@
 //! | [`datagrams`], [`batch`] | one UDP turn; runs; what a failed send means. Many datagrams per system call |
 //! | [`listener`] | the table of accept errors, and why accepting must pause by the clock |
 //! | [`server`] | **the loop**, which puts the rooms above together |
-//! | [`idle`], [`ratelimit`], [`counters`], [`signals`], [`sockets`], [`config`], [`report`] | the leaves, each on its own |
+//! | [`idle`], [`ratelimit`], [`counters`], [`signals`], [`sockets`], [`config`], [`report`], [`trace`] | the leaves, each on its own |
 //! | [`systemd`], [`sandbox`] | sockets from a service manager and news for it; what is given up before the first turn |
 //! | [`arguments`], [`units`], [`target`] | command lines, as all three programs read them |
 //!
@@ -119,6 +119,7 @@ pub mod signals;
 pub mod sockets;
 pub mod systemd;
 pub mod target;
+pub mod trace;
 pub mod units;
 pub mod uppercase;
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 use crate::counters::Counters;
+use crate::trace;
 
 /// The most connections accepted in a turn: about 0.3 ms of them, so that those being served do not notice a storm.
 const ACCEPTS_MAX: usize = 64;
@@ -120,6 +121,7 @@ impl Listener {
                     }
                     NextAccept::Pause => {
                         counters.tcp_accept_paused += 1;
+                        trace::span(|| trace::Event::AcceptPaused);
                         self.paused_until = Some(now + PAUSE);
                         return;
                     }
@@ -191,7 +193,7 @@ mod tests {
         listener.note();
         assert_eq!(turn(&mut listener, now, 10, &mut script), [1]);
         listener.note();
-        assert_eq!(turn(&mut listener, now, 10, &mut script), [], "an event does not end the pause");
+        assert_eq!(turn(&mut listener, now, 10, &mut script), Vec::<u32>::new(), "an event does not end the pause");
         assert_eq!(turn(&mut listener, now + PAUSE, 10, &mut script), [2], "time does");
         listener.resume();
         assert_eq!(turn(&mut listener, now + PAUSE, 10, &mut script), [3], "so does a descriptor");

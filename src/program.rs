@@ -16,6 +16,7 @@ use crate::sandbox;
 use crate::server::{Ending, Server};
 use crate::sockets::{self, Sockets};
 use crate::systemd::{self, Notifier};
+use crate::trace::{self, Trace};
 
 /// Runs `shout-server` with these arguments, the program's name first, and says how it ended.
 ///
@@ -61,17 +62,21 @@ fn serve(config: &Config) -> io::Result<ExitCode> {
     let share = connections_max.div_ceil(config.workers);
     let servers = all.drain(..).zip(reporters).map(|(sockets, reporter)| Server::new(config, sockets, share, reporter));
     let servers = servers.collect::<io::Result<Vec<Server>>>()?;
+    let traces = match &config.trace {
+        Some(path) => Trace::for_loops(path, config.workers)?,
+        None => Vec::new(),
+    };
     let notifiers = Notifier::for_loops(config.workers, now);
     if config.sandbox {
         // Before the first thread, which inherits it, and before anybody is told that this server can be used.
-        sandbox::enter(config.workers > 1)?;
+        sandbox::enter(config.workers > 1, config.trace.is_some())?;
     }
     notifiers[0].ready(&format!("serving {place}"));
     let servers = servers.into_iter().zip(notifiers).map(|(server, notifier)| server.telling(notifier)).collect();
     // Printed only now, when signals are already listened to: who waits for this line may act on it at once. A
     // server whose standard output is closed serves all the same.
     let _ = writeln!(io::stdout().lock(), "shout-server listening on {place}");
-    let endings = run_all(servers, &config.pin)?;
+    let endings = run_all(servers, traces, &config.pin)?;
 
     if !config.quiet {
         let mut sum = Counters::default();
@@ -95,16 +100,27 @@ fn serve(config: &Config) -> io::Result<ExitCode> {
 }
 
 /// Runs each loop in a thread of its own, the first in this one. A signal reaches them all.
-fn run_all(servers: Vec<Server>, pin: &[usize]) -> io::Result<Vec<(Ending, Counters)>> {
-    let run = |index: usize, mut server: Server| {
+fn run_all(servers: Vec<Server>, traces: Vec<Trace>, pin: &[usize]) -> io::Result<Vec<(Ending, Counters)>> {
+    let run = |index: usize, mut server: Server, trace: Option<Trace>| {
         pin_to(pin, index);
-        server.run().map(|ending| (ending, *server.counters()))
+        if let Some(trace) = trace {
+            trace::install(trace);
+        }
+        let ending = server.run();
+        trace::write();
+        ending.map(|ending| (ending, *server.counters()))
     };
+    let mut traces = traces.into_iter();
     let mut numbered = servers.into_iter().enumerate();
     let Some((_, first)) = numbered.next() else { return Ok(Vec::new()) };
+    let first_trace = traces.next();
     std::thread::scope(|scope| {
-        let threads: Vec<_> = numbered.map(|(index, server)| scope.spawn(move || run(index, server))).collect();
-        let mut endings = vec![run(0, first)?];
+        let start = |(index, server)| {
+            let trace = traces.next();
+            scope.spawn(move || run(index, server, trace))
+        };
+        let threads: Vec<_> = numbered.map(start).collect();
+        let mut endings = vec![run(0, first, first_trace)?];
         for thread in threads {
             endings.push(thread.join().map_err(|_| io::Error::other("a loop has panicked"))??);
         }

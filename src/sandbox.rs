@@ -10,7 +10,7 @@ pub use linux::enter;
 
 /// Fails: this system has no such thing.
 #[cfg(not(target_os = "linux"))]
-pub fn enter(_threads: bool) -> std::io::Result<()> {
+pub fn enter(_threads: bool, _trace: bool) -> std::io::Result<()> {
     Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "--sandbox is not available on this system"))
 }
 
@@ -80,12 +80,16 @@ mod linux {
         c::SYS_rt_sigprocmask,
     ];
 
-    /// Gives up everything that the loop does not need; `threads` keeps the means of starting more of them.
+    /// What rewriting a file that is open adds: begin at its start, and cut what is left of the last time.
+    const TRACE: &[c_long] = &[c::SYS_lseek, c::SYS_ftruncate];
+
+    /// Gives up everything that the loop does not need; `threads` keeps the means of starting more of them, `trace` of
+    /// rewriting a file that is open.
     ///
     /// Holds for the calling thread and all that it starts from here on, and cannot be undone. Fails where the kernel
     /// is not able to (Landlock came with Linux 5.13).
-    pub fn enter(threads: bool) -> io::Result<()> {
-        let filter = filter(threads).map_err(|error| named(&error))?;
+    pub fn enter(threads: bool, trace: bool) -> io::Result<()> {
+        let filter = filter(threads, trace).map_err(|error| named(&error))?;
         give_up_files().map_err(|error| named(&error))?;
         seccompiler::apply_filter(&filter).map_err(|error| named(&error))
     }
@@ -111,7 +115,7 @@ mod linux {
     }
 
     /// The filter behind the lists above.
-    fn filter(threads: bool) -> Result<BpfProgram, BackendError> {
+    fn filter(threads: bool, trace: bool) -> Result<BpfProgram, BackendError> {
         use SeccompCmpOp::{Eq, MaskedEq};
         let not_executable = [(2, MaskedEq(c::PROT_EXEC as u64), 0)];
         let mut rules: BTreeMap<c_long, Vec<SeccompRule>> = LOOP.iter().map(|&call| (call, Vec::new())).collect();
@@ -124,6 +128,9 @@ mod linux {
         rules.insert(c::SYS_setsockopt, only_with(&linger)?);
         // The standard library makes sure that what it closes is open.
         rules.insert(c::SYS_fcntl, only_with(&[(1, Eq, c::F_GETFD as u64)])?);
+        if trace {
+            rules.extend(TRACE.iter().map(|&call| (call, Vec::new())));
+        }
         if threads {
             rules.extend(THREADS.iter().map(|&call| (call, Vec::new())));
             // A thread, and not a process.
@@ -195,7 +202,7 @@ mod linux {
             let own = getpid();
             for threads in [false, true] {
                 let denied = alone(move || {
-                    seccompiler::apply_filter(&filter(threads).unwrap()).unwrap();
+                    seccompiler::apply_filter(&filter(threads, false).unwrap()).unwrap();
                     [
                         File::open("/proc/self/status").map(drop),
                         UdpSocket::bind("127.0.0.1:0").map(drop),
@@ -213,7 +220,7 @@ mod linux {
         fn threads_can_be_started_only_where_there_are_several_loops() {
             for (threads, wanted) in [(false, c::ENOSYS), (true, 0)] {
                 let started = alone(move || {
-                    seccompiler::apply_filter(&filter(threads).unwrap()).unwrap();
+                    seccompiler::apply_filter(&filter(threads, false).unwrap()).unwrap();
                     let thread = std::thread::Builder::new().spawn(|| UdpSocket::bind("127.0.0.1:0").map(drop));
                     thread.map(|thread| assert_eq!(errno(thread.join().unwrap()), c::ENOSYS, "a new thread is free"))
                 });
@@ -229,7 +236,7 @@ mod linux {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             alone(move || {
-                enter(false).unwrap();
+                enter(false, false).unwrap();
                 let (mut stream, _) = listener.accept().unwrap();
                 stream.write_all(b"still here").unwrap();
             });

@@ -21,6 +21,7 @@ use crate::report::Reporter;
 use crate::signals::{Signals, Wish};
 use crate::sockets::{self, Sockets};
 use crate::systemd::Notifier;
+use crate::trace::{self, Event as Traced, Source};
 
 /// Connections count from zero, so that these can never be one of theirs.
 const UDP: Token = Token(usize::MAX);
@@ -137,6 +138,7 @@ impl Server {
         if self.note_events() {
             self.take_signals();
         }
+        let queued = self.connections.queued();
 
         if let Some(udp) = &mut self.udp {
             udp.datagrams.turn(&mut udp.io, self.now, &mut self.counters);
@@ -155,6 +157,7 @@ impl Server {
         }
         self.reporter.tick(self.now, &self.counters, self.connections.len());
         self.notifier.tick(self.now);
+        trace::since_poll(|| Traced::Turn { queued: queued as u32, left: self.connections.queued() as u32 });
         Ok(())
     }
 
@@ -166,13 +169,18 @@ impl Server {
             let until_deadline = self.deadline().map(|deadline| deadline.saturating_duration_since(self.now));
             [until_deadline, patience].into_iter().flatten().min()
         };
-        match self.poll.poll(&mut self.events, timeout) {
+        let result = match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 self.events.clear();
                 Ok(())
             }
             result => result,
-        }
+        };
+        trace::span(|| Traced::Poll {
+            timeout_us: timeout.map(trace::micros),
+            events: self.events.iter().count() as u32,
+        });
+        result
     }
 
     /// Whether something was left undone that no event will ask for.
@@ -200,6 +208,8 @@ impl Server {
         for event in &self.events {
             self.counters.events += 1;
             let (readable, writable) = readiness(event);
+            let hint = event.is_read_closed() || event.is_priority();
+            trace::moment(|| Traced::Edge { source: source(event.token()), readable, writable, hint });
             match event.token() {
                 UDP => {
                     if let Some(udp) = &mut self.udp {
@@ -208,10 +218,7 @@ impl Server {
                 }
                 TCP => self.listener.note(),
                 SIGNALS => signalled = true,
-                connection => {
-                    let hint = event.is_read_closed() || event.is_priority();
-                    self.connections.note(connection, readable, writable, hint);
-                }
+                connection => self.connections.note(connection, readable, writable, hint),
             }
         }
         signalled
@@ -239,6 +246,7 @@ impl Server {
             if !matches!(registered, Some(Ok(()))) {
                 connections.reject(token, counters);
             }
+            trace::span(|| Traced::Accept { slot: token.0 as u32 });
         });
     }
 
@@ -247,6 +255,7 @@ impl Server {
         for wish in wishes {
             match wish {
                 Wish::Report => self.reporter.report(&self.counters, self.connections.len()),
+                Wish::Trace => trace::write(),
                 Wish::Stop(signal) if self.stopping.is_some() => self.forced = Some(signal),
                 Wish::Stop(_) => self.stop(),
             }
@@ -395,4 +404,14 @@ impl Server {
 /// Whether an event promises that reading and writing will not block; an error makes both return at once.
 fn readiness(event: &Event) -> (bool, bool) {
     (event.is_readable() || event.is_error(), event.is_writable() || event.is_write_closed() || event.is_error())
+}
+
+/// Whom a token stands for, in a trace.
+fn source(token: Token) -> Source {
+    match token {
+        UDP => Source::Udp,
+        TCP => Source::Listener,
+        SIGNALS => Source::Signals,
+        Token(slot) => Source::Connection(slot as u32),
+    }
 }

@@ -3,7 +3,7 @@
 use std::io;
 
 use mio::event::Source;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook_mio::v1_0::Signals as Pipe;
 
 /// What the sender of a signal wants.
@@ -13,6 +13,8 @@ pub enum Wish {
     Stop(i32),
     /// SIGUSR1: print the counters.
     Report,
+    /// SIGUSR2: write the trace.
+    Trace,
 }
 
 /// The signals that this process listens to.
@@ -23,7 +25,7 @@ pub struct Signals {
 impl Signals {
     /// Listens from now on.
     pub fn new() -> io::Result<Signals> {
-        Ok(Signals { pipe: Pipe::new([SIGINT, SIGTERM, SIGUSR1])? })
+        Ok(Signals { pipe: Pipe::new([SIGINT, SIGTERM, SIGUSR1, SIGUSR2])? })
     }
 
     /// The pipe, for registration.
@@ -35,6 +37,7 @@ impl Signals {
     pub fn wishes(&mut self) -> impl Iterator<Item = Wish> {
         self.pipe.pending().map(|signal| match signal {
             SIGUSR1 => Wish::Report,
+            SIGUSR2 => Wish::Trace,
             signal => Wish::Stop(signal),
         })
     }
