@@ -19,6 +19,7 @@ use crate::payload::{Content, Lines, Sizes};
 use crate::plan::{LONGEST_DATAGRAM, MOST_LANES, Plan, nanos};
 use crate::schedule::{Process, Profile, Segment};
 use crate::sockets::LONGEST_TRAIN;
+use crate::trace;
 use crate::verify;
 
 /// The fastest schedule: ten times what a processor can send, and slow enough for its times to be told apart.
@@ -63,6 +64,8 @@ pub enum Command {
     Verify(verify::Options),
     /// An echo server that misbehaves as told, with an answer key at its end.
     Lab(Box<lab::Options>),
+    /// Make a page of a trace of `shout-server --trace`: a timeline of what its loop did.
+    Trace(trace::Options),
 }
 
 /// The options of a report.

@@ -21,6 +21,7 @@
 //!
 //!  whether to believe it: floor, observer (what the machine did) ──▶ verdict (statistics, loss) ──▶ gates
 //!  lab ── a server that misbehaves as told: does a tool notice?      verify ── does a server keep the contract?
+//!  trace ── what the loop of shout-server did, as a page
 //! ```
 //!
 //! Reading order: [`payload`], [`ledger`] and [`schedule`] are the ideas; [`engine`] puts them together without a clock
@@ -55,6 +56,7 @@ pub mod saved;
 pub mod schedule;
 pub mod sockets;
 pub mod statistics;
+pub mod trace;
 pub mod verdict;
 pub mod verify;
 

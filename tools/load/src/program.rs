@@ -25,6 +25,7 @@ use crate::report::document::Document;
 use crate::report::{files, screen, sparkline::sparkline};
 use crate::run::{Context, Latest, Part, Progress, exit, measure};
 use crate::saved;
+use crate::trace;
 use crate::verify;
 
 /// A process ended by a signal says so with this much more than the signal's number.
@@ -42,6 +43,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Command::Report(options)) => return saved::report(&options),
         Ok(Command::Verify(options)) => return verify::main(&options),
         Ok(Command::Lab(options)) => return lab::main(&options),
+        Ok(Command::Trace(options)) => return trace::main(&options),
         Err(code) => return code,
     };
     match Job::new(*options, command) {

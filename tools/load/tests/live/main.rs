@@ -7,5 +7,6 @@ mod program;
 mod servers;
 mod shape;
 mod showing;
+mod trace;
 mod trains;
 mod verify;

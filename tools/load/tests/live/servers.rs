@@ -138,6 +138,11 @@ impl RealServer {
         RealServer { address, lifeline: child.stdin.take(), output: Some(output), child }
     }
 
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for it to end by itself, for half a minute: a test that hangs names no culprit.
     pub(crate) fn wait(mut self) -> Option<i32> {
         let mut output = self.output.take().unwrap();

@@ -5,7 +5,7 @@ use hdrhistogram::Histogram;
 use shout_load::report::document::Document;
 use shout_load::report::intervals::Interval;
 
-fn folder() -> &'static std::path::Path {
+pub(crate) fn folder() -> &'static std::path::Path {
     std::path::Path::new(env!("CARGO_TARGET_TMPDIR"))
 }
 
@@ -150,7 +150,7 @@ fn chromium() -> Option<std::process::Command> {
 }
 
 /// The document as the browser has it after loading the page, with `script` run at its end.
-fn in_chromium(html: &std::path::Path, name: &str, script: &str) -> Option<String> {
+pub(crate) fn in_chromium(html: &std::path::Path, name: &str, script: &str) -> Option<String> {
     let mut browser = chromium()?;
     let page = folder().join(format!("{name}-scripted.html"));
     let text = std::fs::read_to_string(html).unwrap();
