@@ -9,10 +9,12 @@
 
 mod memory;
 
+use std::path::Path;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use memory::{Crowd, SHORT, TcpDrive, UdpTurn};
+use shout::trace::{self, Trace};
 
 fn main() {
     let mut criterion = Criterion::default()
@@ -22,6 +24,7 @@ fn main() {
     datagrams(&mut criterion);
     drive(&mut criterion);
     connections(&mut criterion);
+    trace(&mut criterion);
     criterion.final_summary();
 }
 
@@ -77,4 +80,24 @@ fn connections(criterion: &mut Criterion) {
     group.finish();
     let mut crowd = Crowd::new(1, 0);
     criterion.bench_function("a connection comes and goes", |bencher| bencher.iter(|| crowd.come_and_go()));
+}
+
+/// A drive when nothing is taken down, and when it is. Last, because a trace cannot be taken from its thread again.
+fn trace(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("64 drives, trace");
+    group.throughput(Throughput::Elements(64));
+    let mut crowd = Crowd::new(64, 0);
+    for is_on in [false, true] {
+        if is_on {
+            let traces = Trace::for_loops(Path::new("/dev/null"), 1).expect("there is always a /dev/null");
+            traces.into_iter().for_each(trace::install);
+        }
+        group.bench_function(if is_on { "on" } else { "off" }, |bencher| {
+            bencher.iter(|| {
+                crowd.arrive();
+                crowd.run()
+            });
+        });
+    }
+    group.finish();
 }

@@ -51,6 +51,9 @@
 //! So everything below the loop also runs against the simulated kernel in `tests/sim`, where thousands of seeds a
 //! second try orders of events that a real network produces once a year.
 //!
+//! To see it at work, `shout-server --trace FILE` draws what the loop does ([`trace`]), and [`experiments`] are questions to
+//! answer before a command does.
+//!
 //! # What a bad peer can cost
 //!
 //! | what | bound |
@@ -108,6 +111,7 @@ pub mod connection;
 pub mod connections;
 pub mod counters;
 pub mod datagrams;
+pub mod experiments;
 pub mod idle;
 pub mod listener;
 mod program;

@@ -60,11 +60,11 @@ impl Experiment {
             std::fs::write(path, svg(title, bars, most)).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         }
     }
+}
 
-    /// Prints what the bars mean.
-    pub(crate) fn explain(&self, text: &str) {
-        println!("{text}");
-    }
+/// Prints what the bars mean.
+pub(crate) fn explain(text: &str) {
+    println!("{text}");
 }
 
 /// Three significant digits.

@@ -34,7 +34,7 @@ fn main() {
     let bars: Vec<_> =
         ways.iter().zip(&mut times).map(|((name, ..), times)| (name.to_string(), common::median(times))).collect();
     experiment.show("a datagram sent and received, µs", &bars);
-    experiment.explain(
+    common::explain(
         "A system call is the smaller part of what a datagram costs: the journey through the network stack is the larger,\n\
          and a train makes it once. So batches alone gain little, and runs of one peer gain much.",
     );

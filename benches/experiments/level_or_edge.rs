@@ -31,7 +31,7 @@ fn main() {
         let pieces = echo.pieces(&mut calls);
         println!("{name}: {pieces} of 4 pieces read, {} waits, the last of which reported nothing", calls.waits);
     }
-    experiment.explain(
+    common::explain(
         "\nThe two are the same system calls as long as everything is read at once, and differ in who remembers what was\n\
          left: with levels the kernel, which is asked again each time; with edges the loop. That is what a ready queue is.",
     );

@@ -49,7 +49,7 @@ fn main() {
     experiment.show("done before it waits for ever, %", &bars);
     let held = [true, false].map(|is_right| hoard(is_right) as f64 / 1024.0);
     println!("memory for a peer that sends and does not read: right {:.0} KiB, wrong {:.0} KiB", held[0], held[1]);
-    experiment.explain(
+    common::explain(
         "and growing when it was stopped.\n\n\
          Nothing crashes and nothing is logged: the process sleeps in poll, and its peers wait. Each wrong design works\n\
          as long as something else happens to cause the next edge, which is why tests on a quiet network pass.",

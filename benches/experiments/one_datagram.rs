@@ -60,9 +60,9 @@ fn main() {
     ];
     experiment.show("the round trip of one datagram, µs", &bars.map(|(name, time)| (name.to_string(), time)));
     println!("median of the round trip: {trip:.1} µs, of which the server's turn is {turn:.1} µs");
-    experiment.explain(
-        "Raising 64 letters takes some ten nanoseconds, which is in \"raise and send\" and cannot be seen there. The send is\n\
-         the largest part because over loopback it carries the datagram through the whole stack, into the client's queue,\n\
-         and wakes the client up. The same holds of the client's own send, which is before the turn.",
+    common::explain(
+        "Outside the turn are the client's own send and the two wake-ups, which take the longer the deeper the processors\n\
+         sleep. The server's send carries the datagram through the whole stack into the client's queue, for over loopback\n\
+         nobody else does. Raising 64 letters takes some ten nanoseconds, which cannot be seen in \"raise and send\".",
     );
 }

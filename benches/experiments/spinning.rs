@@ -26,7 +26,7 @@ fn main() {
     for (name, cost) in costs {
         println!("{name}: the loop's processor was busy {cost:.0} % of the time");
     }
-    experiment.explain(
+    common::explain(
         "\nWhat is saved is the wake-up. It needs a processor that nobody else wants: `taskset -c 0 cargo run --release\n\
          --example spinning` gives both ends one, and shows what becomes of it there.",
     );

@@ -32,8 +32,8 @@ fn main() {
     experiment.show("an echo of 64 B within one thread, µs", &bars);
     println!("reads for {messages} messages: {} and {}", reads[0], reads[1]);
     println!("median of the ratios within a round: {:+.1} %", 100.0 * (common::median(&mut ratios) - 1.0));
-    experiment.explain(
-        "\nThe time is that of both ends, so the server's own share of it grows by about twice as much. The rule has a trap:\n\
+    common::explain(
+        "\nThe time is that of both ends and of the kernel between them. The rule has a trap:\n\
          `cargo run --example lost_edge`, design 1.",
     );
 }
