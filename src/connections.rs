@@ -332,15 +332,8 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
         let slot = &mut self.slots[index];
         let connection = &mut slot.connection;
         let (unsent_before, held_before) = (connection.unsent(), connection.held());
-        let (read_before, sent_before) = (bytes_read(counters), counters.tcp_sent_bytes);
         let next = connection.drive(&mut slot.stream, &mut self.scratch, self.limits.drive_bytes_max, counters);
-        trace::span(|| Event::Drive {
-            slot: index as u32,
-            next,
-            read: (bytes_read(counters) - read_before) as u32,
-            sent: (counters.tcp_sent_bytes - sent_before) as u32,
-            unsent: connection.unsent() as u32,
-        });
+        trace::drive(index, next, connection, counters);
         self.unsent = self.unsent + connection.unsent() - unsent_before;
         self.held = self.held + connection.held() - held_before;
         match next {

@@ -169,7 +169,7 @@ impl Datagrams {
         self.unsent = 0;
         let width = self.width.min(io.messages_max());
         let outcome = io.receive(&mut self.batch, width);
-        trace::span(|| received(&self.batch.messages, width));
+        trace::span(|| received_event(&self.batch.messages, width));
         if let Err(error) = outcome {
             match error.kind() {
                 io::ErrorKind::WouldBlock => {
@@ -295,10 +295,9 @@ impl Datagrams {
             if !self.writable {
                 return false;
             }
-            let outcome = io.send(self.batch.bytes(), &self.replies, self.unsent);
-            trace::span(|| sent(&self.replies.list[self.unsent..], outcome.as_ref().map_or(0, |&sent| sent)));
-            let error = match outcome {
+            let error = match io.send(self.batch.bytes(), &self.replies, self.unsent) {
                 Ok(sent) => {
+                    trace::span(|| sent_event(&self.replies.list[self.unsent..self.unsent + sent]));
                     for reply in &self.replies.list[self.unsent..self.unsent + sent] {
                         counters.udp_replied += reply.datagrams() as u64;
                         counters.udp_replied_bytes += reply.length as u64;
@@ -306,7 +305,10 @@ impl Datagrams {
                     self.unsent += sent;
                     continue;
                 }
-                Err(error) => error,
+                Err(error) => {
+                    trace::span(|| sent_event(&[]));
+                    error
+                }
             };
             match after_send_error(&error, self.replies.list[self.unsent].segment > 0) {
                 NextSend::Wait => {
@@ -351,7 +353,7 @@ impl Datagrams {
 }
 
 /// A receive that was asked for `width` messages, for the trace.
-fn received(messages: &[Message], width: usize) -> Event {
+fn received_event(messages: &[Message], width: usize) -> Event {
     let datagrams = messages.iter().map(|message| datagrams_in(message.length, message.segment)).sum::<usize>();
     Event::Receive {
         width: width as u32,
@@ -361,11 +363,11 @@ fn received(messages: &[Message], width: usize) -> Event {
     }
 }
 
-/// A send that took the first so many of these replies, for the trace.
-fn sent(replies: &[Reply], count: usize) -> Event {
+/// A send that took these replies, for the trace.
+fn sent_event(replies: &[Reply]) -> Event {
     Event::Send {
-        datagrams: replies[..count].iter().map(Reply::datagrams).sum::<usize>() as u32,
-        bytes: replies[..count].iter().map(|reply| reply.length).sum::<usize>() as u32,
+        datagrams: replies.iter().map(Reply::datagrams).sum::<usize>() as u32,
+        bytes: replies.iter().map(|reply| reply.length).sum::<usize>() as u32,
     }
 }
 

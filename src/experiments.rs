@@ -12,8 +12,8 @@
 //! cargo run --release -p shout-load -- trace run.json    # run.html: edges, partial drains, the ready queue
 //! ```
 //!
-//! Perfetto's viewer opens `run.json` too. [`trace`](crate::trace) says what is taken down; on this machine it costs what
-//! the last section measures.
+//! Perfetto's viewer opens `run.json` too. [`trace`](crate::trace) says what is taken down, and the last section what that
+//! costs.
 //!
 //! # What a lost edge looks like
 //!
@@ -136,3 +136,18 @@
 //! **Measured:** of 63.6 µs the server's turn is 14.8, and of these 12.4 are the send, which over loopback carries the
 //! datagram through the whole stack and wakes the client. Receiving takes 2.2 µs. All that is ours beside the two calls took
 //! 0.2 µs, clock readings of the trace included.
+//!
+//! # What a trace costs
+//!
+//! ```text
+//! cargo bench --bench turn -- trace
+//! ```
+//!
+//! **Predict:** each drive is taken down in 40 bytes, with one reading of the clock. By how many per cent does that lengthen
+//! what a message costs the server?
+//!
+//! **Measured:** 64 drives over sockets of memory took 1.68 µs without a trace and 3.67 µs with one, so that a record costs
+//! 31 ns. Over real sockets the same message costs 5.4 µs of processor time (`cargo bench -p peers --bench race`, 64
+//! connections), of which that is 0.6 %. In the race itself, with a traced server as one more contestant, the medians
+//! of the processor time were 1.01 to 1.03 times those without, where two runs of the same server differed by more.
+//! Without `--trace` a drive takes 10 instructions more than a build that knows no trace, of about 480.

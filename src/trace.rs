@@ -17,7 +17,8 @@ use std::io::{self, BufWriter, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::connection::Next;
+use crate::connection::{Connection, Next};
+use crate::counters::Counters;
 use crate::idle::Queue;
 
 /// How many records a ring keeps: 2.6 MB of them. Under full load that is the last eighth of a second, and as much as a
@@ -195,6 +196,8 @@ pub struct Trace {
     mark: u64,
     /// When the last poll returned.
     turn_start: u64,
+    /// How many bytes connections had read and sent in all at the end of the last drive.
+    moved: (u64, u64),
     file: File,
     path: PathBuf,
     /// Which of the loops this is.
@@ -220,7 +223,7 @@ impl Trace {
             let file = File::create(&path)
                 .map_err(|error| io::Error::new(error.kind(), format!("--trace {}: {error}", path.display())))?;
             let (ring, has_failed) = (Ring::new(RECORDS_MAX), false);
-            Ok(Trace { ring, origin, mark: 0, turn_start: 0, file, path, index, has_failed })
+            Ok(Trace { ring, origin, mark: 0, turn_start: 0, moved: (0, 0), file, path, index, has_failed })
         };
         paths.enumerate().map(create).collect()
     }
@@ -278,6 +281,28 @@ pub fn install(trace: Trace) {
 pub fn span(event: impl FnOnce() -> Event) {
     if IS_ON.get() {
         record(|trace| trace.push_since(trace.mark, event()));
+    }
+}
+
+/// A drive that began at the mark and ends now, which is the next mark.
+///
+/// What it moved is what the counters have grown by since the last one, for nothing else moves them. So it costs a drive
+/// nothing to remember where they stood, unless somebody looks.
+#[inline]
+pub fn drive(slot: usize, next: Next, connection: &Connection, counters: &Counters) {
+    if IS_ON.get() {
+        record(|trace| {
+            let moved = (counters.tcp_received_bytes + counters.tcp_discarded_bytes, counters.tcp_sent_bytes);
+            let before = std::mem::replace(&mut trace.moved, moved);
+            let drive = Event::Drive {
+                slot: slot as u32,
+                next,
+                read: moved.0.saturating_sub(before.0) as u32,
+                sent: moved.1.saturating_sub(before.1) as u32,
+                unsent: connection.unsent() as u32,
+            };
+            trace.push_since(trace.mark, drive);
+        });
     }
 }
 
