@@ -150,6 +150,11 @@ pub struct Options {
     #[arg(long, value_parser = train, value_name = "N|off")]
     pub gso: Option<usize>,
 
+    /// Have the kernel stamp one message in N, up to 5,000 a second, to tell the time of network and server from our own;
+    /// off for none. Linux only
+    #[arg(long, value_parser = stamps, default_value = "1/64", value_name = "1/N|off")]
+    pub stamps: u64,
+
     /// Load before the measurement, answered and then forgotten
     #[arg(short, long, value_parser = units::duration, default_value = "1s")]
     pub warmup: Duration,
@@ -270,6 +275,7 @@ impl Options {
             // Asked here, before the generator is bound to one of them.
             pace: self.pace.with_processors(host::processors().len()),
             longest_train: self.gso.unwrap_or(LONGEST_TRAIN),
+            stamp_one_in: self.stamps,
             udp_timeout: self.timeout.unwrap_or(DEFAULT_UDP_TIMEOUT),
             tcp_timeout: self.timeout.unwrap_or(DEFAULT_TCP_TIMEOUT),
             seed: self.seed.unwrap_or(random_seed),
@@ -379,6 +385,14 @@ fn train(text: &str) -> Result<usize, String> {
         return Ok(1);
     }
     at_most(text, LONGEST_TRAIN as u64, "datagrams, or off").map(|number| number as usize)
+}
+
+fn stamps(text: &str) -> Result<u64, String> {
+    match text.strip_prefix("1/") {
+        _ if text == "off" => Ok(0),
+        Some(number) => positive_count(number),
+        None => Err("1/N for one message in N, or off".into()),
+    }
 }
 
 fn at_most(text: &str, most: u64, what: &str) -> Result<u64, String> {

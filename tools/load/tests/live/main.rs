@@ -7,5 +7,6 @@ mod program;
 mod servers;
 mod shape;
 mod showing;
+mod stamps;
 mod trains;
 mod verify;
