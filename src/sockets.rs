@@ -119,7 +119,8 @@ fn refuse_group(address: SocketAddr) -> io::Result<()> {
     };
     let is_broadcast = probe().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
     if address.ip().to_canonical().is_multicast() || is_broadcast {
-        let what = "is a broadcast or multicast address: name one of this host's own, or 0.0.0.0 or [::] for all of them";
+        let what =
+            "is a broadcast or multicast address: name one of this host's own, or 0.0.0.0 or [::] for all of them";
         return Err(io::Error::other(format!("cannot listen on {address}: {} {what}", address.ip())));
     }
     Ok(())

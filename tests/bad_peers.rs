@@ -3,13 +3,12 @@
 
 use std::cell::Cell;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, TcpStream, UdpSocket};
 use std::process::Command;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use rustix::process::Signal;
 use shout::connections::{CHUNK_LEN, CloseWrite, Connections, Limits};
 use shout::counters::Counters;
 use shout::sockets::NOTSENT_MAX;
@@ -19,24 +18,13 @@ use socket2::{Domain, SockRef, Socket, Type};
 mod common;
 mod peers;
 use common::{
-    End, PATIENCE, Program, exchange, pattern, ping, ping_udp, rest_of, server, tcp, tcp_client, turn_until,
-    turn_until_quiet, udp_client, write_some,
+    End, PATIENCE, Program, exchange, pattern, ping, rest_of, server, tcp, tcp_client, turn_until, turn_until_quiet,
+    udp_client, write_some,
 };
-use peers::{Victim, press, small};
+use peers::{Victim, may_open, press, small};
 
 /// What the server keeps for itself beside `--max-unsent`: code, slots, batches, what the allocator holds back.
 const RESIDENT_MAX: u64 = 24 << 20;
-
-/// Allows this process so many descriptors, or says that it may not have them.
-fn may_open(descriptors: u64) -> bool {
-    let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    let possible = limit.maximum.is_none_or(|maximum| maximum >= descriptors);
-    if !possible {
-        println!("skipped: {descriptors} descriptors are needed and the limit is {:?}", limit.maximum);
-    }
-    possible
-}
 
 /// The resident memory of a process, in bytes.
 fn resident(program: &Program) -> u64 {
@@ -293,7 +281,7 @@ fn five_thousand_peers_that_read_a_byte_a_second_are_served_and_so_is_everybody_
     }
     let (mut resident_most, mut read, mut asked) = (0, 0, 0);
     for _ in 0..SECONDS {
-        asked += victim.ask_for(Duration::from_secs(1), Victim::ask_both).0.len();
+        asked += victim.ask_for(Duration::from_secs(1), Victim::ask_both).len();
         resident_most = resident_most.max(resident(&program));
         for peer in &mut peers {
             read += peer.read(&mut [0]).unwrap_or(0);

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 
 use crate::common::{Program, ping, ping_udp, tcp_client, udp_client};
@@ -31,13 +32,15 @@ pub(crate) fn press(stream: &mut TcpStream, bytes: &[u8]) -> usize {
     sent
 }
 
-/// How long round trips took, sorted.
-pub(crate) struct Times(Vec<Duration>);
-
-impl Times {
-    pub(crate) fn quantile(&self, quantile: f64) -> Duration {
-        self.0[((self.0.len() - 1) as f64 * quantile) as usize]
+/// Allows this process so many descriptors, or says that it may not have them.
+pub(crate) fn may_open(descriptors: u64) -> bool {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let possible = limit.maximum.is_none_or(|maximum| maximum >= descriptors);
+    if !possible {
+        println!("skipped: {descriptors} descriptors are needed and the limit is {:?}", limit.maximum);
     }
+    possible
 }
 
 /// Somebody who behaves, and asks over both protocols.
@@ -65,16 +68,26 @@ impl Victim {
         self.ask_udp();
     }
 
-    /// Asks as often as it is answered.
-    pub(crate) fn ask_for(&mut self, time: Duration, ask: fn(&mut Victim)) -> Times {
-        let start = Instant::now();
+    /// Asks a thousand times a second, or as often as it is answered, and says how long each answer took, sorted. Taken
+    /// from when the question was due: what an answer that is late holds up is late as well.
+    pub(crate) fn ask_for(&mut self, time: Duration, ask: fn(&mut Victim)) -> Vec<Duration> {
+        const INTERVAL: Duration = Duration::from_millis(1);
         let mut times = Vec::new();
-        while start.elapsed() < time {
-            let begin = Instant::now();
+        let mut due = Instant::now();
+        let end = due + time;
+        while due < end {
+            while Instant::now() < due {
+                // Sleep ends late, by less than this.
+                match due.saturating_duration_since(Instant::now()).checked_sub(Duration::from_micros(200)) {
+                    Some(early) => std::thread::sleep(early),
+                    None => std::hint::spin_loop(),
+                }
+            }
             ask(self);
-            times.push(begin.elapsed());
+            times.push(due.elapsed());
+            due += INTERVAL;
         }
         times.sort();
-        Times(times)
+        times
     }
 }
