@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -19,7 +20,7 @@ use crate::systemd::{self, Notifier};
 
 /// Runs `shout-server` with these arguments, the program's name first, and says how it ended.
 ///
-/// 0 after it was asked to stop, 1 if it could not listen, 2 for bad arguments, and 128 plus the signal's number
+/// 0 after it was asked to stop, 1 if it could not listen or a loop failed, 2 for bad arguments, and 128 plus the signal's number
 /// if it was asked twice.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let config: Config = match arguments::parse(arguments) {
@@ -71,7 +72,7 @@ fn serve(config: &Config) -> io::Result<ExitCode> {
     // Printed only now, when signals are already listened to: who waits for this line may act on it at once. A
     // server whose standard output is closed serves all the same.
     let _ = writeln!(io::stdout().lock(), "shout-server listening on {place}");
-    let endings = run_all(servers, &config.pin)?;
+    let endings = run_all(servers, &config.pin);
 
     if !config.quiet {
         let mut sum = Counters::default();
@@ -95,21 +96,32 @@ fn serve(config: &Config) -> io::Result<ExitCode> {
 }
 
 /// Runs each loop in a thread of its own, the first in this one. A signal reaches them all.
-fn run_all(servers: Vec<Server>, pin: &[usize]) -> io::Result<Vec<(Ending, Counters)>> {
+fn run_all(servers: Vec<Server>, pin: &[usize]) -> Vec<(Ending, Counters)> {
     let run = |index: usize, mut server: Server| {
         pin_to(pin, index);
-        server.run().map(|ending| (ending, *server.counters()))
+        let ending = all_or_nothing(|| server.run());
+        (ending, *server.counters())
     };
     let mut numbered = servers.into_iter().enumerate();
-    let Some((_, first)) = numbered.next() else { return Ok(Vec::new()) };
+    let Some((_, first)) = numbered.next() else { return Vec::new() };
     std::thread::scope(|scope| {
         let threads: Vec<_> = numbered.map(|(index, server)| scope.spawn(move || run(index, server))).collect();
-        let mut endings = vec![run(0, first)?];
-        for thread in threads {
-            endings.push(thread.join().map_err(|_| io::Error::other("a loop has panicked"))??);
-        }
-        Ok(endings)
+        let mut endings = vec![run(0, first)];
+        endings.extend(threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))));
+        endings
     })
+}
+
+/// What a loop returns. One that fails or panics ends the process: the others would serve on, and those peers that the
+/// kernel deals to the missing one would wait for ever, while whoever watches the process believes it well.
+fn all_or_nothing<T>(run: impl FnOnce() -> io::Result<T>) -> T {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(ending)) => return ending,
+        Ok(Err(error)) => log::error!("a loop has failed: {error}"),
+        // Where and why has been said.
+        Err(_) => log::error!("a loop has panicked"),
+    }
+    std::process::exit(1)
 }
 
 /// Keeps the calling thread on the processor that is its turn, if any were named.
@@ -157,4 +169,24 @@ fn connections_max(config: &Config) -> usize {
     }
     // Connections are numbered in 32 bits, with some numbers kept for other uses.
     asked.unwrap_or(possible).min(possible).min(u64::from(u32::MAX / 2)) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::all_or_nothing;
+
+    #[test]
+    fn a_loop_that_panics_ends_the_process() {
+        const CHILD: &str = "SHOUT_A_LOOP_PANICS";
+        if std::env::var_os(CHILD).is_some() {
+            // A test that fails ends with another code.
+            all_or_nothing::<()>(|| panic!("on purpose"));
+        }
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "program::tests::a_loop_that_panics_ends_the_process"]).env(CHILD, "1");
+        assert_eq!(child.output().unwrap().status.code(), Some(1));
+        assert_eq!(all_or_nothing(|| Ok(7)), 7);
+    }
 }

@@ -27,6 +27,12 @@ fn say(line: fmt::Arguments<'_>) {
     }
 }
 
+/// A text as a log may hold it: what somebody else has chosen must not move the cursor of whoever reads it, nor look like
+/// a second line.
+fn printable(text: &str) -> String {
+    text.replace(char::is_control, "\u{fffd}")
+}
+
 /// Sends diagnostics of at least this level to standard error. The first call in a process decides.
 pub fn diagnostics(level: LevelFilter) {
     let backend = Box::new(Diagnostics { window: Mutex::new(Window { start: Instant::now(), lines: 0, dropped: 0 }) });
@@ -79,8 +85,7 @@ impl Log for Diagnostics {
             Level::Warn => "warning: ",
             Level::Info | Level::Debug | Level::Trace => "",
         };
-        // What a peer sent must not move the cursor of whoever reads the log.
-        say(format_args!("shout-server: {level}{}", record.args().to_string().replace(char::is_control, "\u{fffd}")));
+        say(format_args!("shout-server: {level}{}", printable(&record.args().to_string())));
     }
 
     fn flush(&self) {}
@@ -105,6 +110,24 @@ struct Reading {
     connections: usize,
     /// It answers a question that not all loops have answered yet.
     asked: bool,
+    /// Its loop has ended, and it answers every question.
+    last: bool,
+}
+
+/// The sum of all readings, if a question is open and every loop has answered it. It is open no more, then.
+fn answer(readings: &mut [Reading]) -> Option<(Counters, usize)> {
+    let open = readings.iter().any(|reading| reading.asked);
+    if !open || !readings.iter().all(|reading| reading.asked || reading.last) {
+        return None;
+    }
+    readings.iter_mut().for_each(|reading| reading.asked = false);
+    Some(sum(readings))
+}
+
+fn sum(readings: &[Reading]) -> (Counters, usize) {
+    let mut sum = Counters::default();
+    readings.iter().for_each(|reading| sum.add(&reading.counters));
+    (sum, readings.iter().map(|reading| reading.connections).sum())
 }
 
 impl Board {
@@ -142,37 +165,41 @@ impl Reporter {
 
     /// Answers the question for the counters. The last loop to do so prints the sum.
     pub fn report(&self, counters: &Counters, connections: usize) {
-        let Some((sum, connections)) = self.publish(counters, connections, true) else { return };
-        self::counters(&sum, connections);
+        self.put(Reading { counters: *counters, connections, asked: true, last: false });
     }
 
-    /// Publishes this loop's reading if that is due; the first loop then prints what has changed in all.
+    /// Leaves the last reading of a loop that has ended, for questions that come while others still finish.
+    pub fn end(&self, counters: &Counters) {
+        self.put(Reading { counters: *counters, connections: 0, asked: false, last: true });
+    }
+
+    /// Replaces this loop's reading; prints the sum if that was what an open question waited for.
+    fn put(&self, reading: Reading) {
+        let Ok(mut readings) = self.board.readings.lock() else { return };
+        readings[self.index] = reading;
+        let answer = answer(&mut readings);
+        drop(readings);
+        if let Some((sum, connections)) = answer {
+            self::counters(&sum, connections);
+        }
+    }
+
+    /// Publishes this loop's reading if that is due; the first loop that has not ended then prints what has changed in
+    /// all.
     pub fn tick(&mut self, now: Instant, counters: &Counters, connections: usize) {
-        let Some(due) = self.deadline().filter(|&due| due <= now) else { return };
-        let sum = self.publish(counters, connections, false);
-        let Some(stats) = &mut self.stats else { return };
+        let (Some(due), Some(stats)) = (self.deadline().filter(|&due| due <= now), &mut self.stats) else { return };
+        let Ok(mut readings) = self.board.readings.lock() else { return };
+        let reading = &mut readings[self.index];
+        (reading.counters, reading.connections) = (*counters, connections);
+        let (sum, connections) = sum(&readings);
+        let speaks = readings.iter().position(|reading| !reading.last) == Some(self.index);
+        drop(readings);
         stats.due = now + stats.interval;
-        if let (0, Some((sum, connections))) = (self.index, sum) {
+        if speaks {
             let elapsed = (now - due + stats.interval).as_secs_f64();
             say(format_args!("{}", line(&stats.last, &sum, connections, elapsed)));
-            stats.last = sum;
         }
-    }
-
-    /// Puts a reading on the board. The sum of all loops' last readings; of an answer, once everybody has given one.
-    fn publish(&self, counters: &Counters, connections: usize, asked: bool) -> Option<(Counters, usize)> {
-        let mut readings = self.board.readings.lock().ok()?;
-        let asked_before = readings[self.index].asked;
-        readings[self.index] = Reading { counters: *counters, connections, asked: asked || asked_before };
-        if asked && !readings.iter().all(|reading| reading.asked) {
-            return None;
-        }
-        let mut sum = Counters::default();
-        for reading in readings.iter_mut() {
-            sum.add(&reading.counters);
-            reading.asked &= !asked;
-        }
-        Some((sum, readings.iter().map(|reading| reading.connections).sum()))
+        stats.last = sum;
     }
 }
 
@@ -205,14 +232,27 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_waits_for_every_loop_and_is_their_sum() {
-        let reporters = Board::reporters(2, None, Instant::now());
-        let one = Counters { turns: 1, ..Counters::default() };
+    fn an_answer_waits_for_every_loop_that_has_not_ended_and_is_their_sum() {
+        let one = Reading {
+            counters: Counters { turns: 1, ..Counters::default() },
+            connections: 5,
+            asked: true,
+            last: false,
+        };
         let sum = Counters { turns: 2, ..Counters::default() };
-        for _ in 0..2 {
-            assert_eq!(reporters[0].publish(&one, 5, true), None);
-            assert_eq!(reporters[0].publish(&one, 5, true), None, "the same loop twice is not every loop");
-            assert_eq!(reporters[1].publish(&one, 7, true), Some((sum, 12)));
-        }
+        let mut readings = vec![one.clone(), Reading::default()];
+        assert_eq!(answer(&mut readings), None, "one loop is not every loop");
+        readings[1] = one.clone();
+        assert_eq!(answer(&mut readings), Some((sum, 10)));
+        assert_eq!(answer(&mut readings), None, "nobody has asked again");
+        readings[1] = Reading { connections: 0, asked: false, last: true, ..one.clone() };
+        assert_eq!(answer(&mut readings), None, "nobody has asked");
+        readings[0] = one;
+        assert_eq!(answer(&mut readings), Some((sum, 5)), "who has ended is not waited for");
+    }
+
+    #[test]
+    fn a_line_moves_no_cursor_and_is_one_line() {
+        assert_eq!(printable("a\r\nb\u{1b}[2J\u{7f}\u{9b}1m ß"), "a\u{fffd}\u{fffd}b\u{fffd}[2J\u{fffd}\u{fffd}1m ß");
     }
 }

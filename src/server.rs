@@ -122,6 +122,7 @@ impl Server {
         loop {
             self.turn(None)?;
             if let Some(ending) = self.ending() {
+                self.reporter.end(&self.counters);
                 return Ok(ending);
             }
         }

@@ -49,6 +49,7 @@ pub fn bind_all(config: &Config) -> io::Result<Vec<Sockets>> {
 
 /// Binds both protocols to one port.
 pub fn bind(config: &Config, listen: SocketAddr) -> io::Result<Sockets> {
+    refuse_group(listen)?;
     let mut tries = 0;
     loop {
         let mut address = listen;
@@ -93,6 +94,7 @@ pub fn adopt(config: &Config, passed: Passed) -> io::Result<Sockets> {
         (Some(address), _) | (None, Some(address)) => address,
         (None, None) => return refuse("but none was"),
     };
+    refuse_group(address)?;
     if let Some(tcp) = &passed.tcp {
         tcp.set_nonblocking(true)?;
         prepare_listener(&SockRef::from(tcp), config)?;
@@ -103,6 +105,25 @@ pub fn adopt(config: &Config, passed: Passed) -> io::Result<Sockets> {
     }
     let (tcp, udp) = (passed.tcp.map(TcpListener::from_std), passed.udp.map(UdpSocket::from_std));
     Ok(Sockets { udp, tcp, address, passed: true })
+}
+
+/// Refuses an address that many hosts share. The kernel would bind to it, and the server would answer what is sent to all
+/// of them, from an address that is nobody's.
+///
+/// Which addresses are the broadcasts of this host's networks, only the kernel knows: connect(2) refuses them to a socket
+/// that has not asked for broadcasts. It sends nothing. Where even the question is not allowed, it stays open.
+fn refuse_group(address: SocketAddr) -> io::Result<()> {
+    let probe = || {
+        let probe = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
+        probe.connect(&SocketAddr::new(address.ip(), 9).into())
+    };
+    let is_broadcast = probe().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+    if address.ip().to_canonical().is_multicast() || is_broadcast {
+        let what =
+            "is a broadcast or multicast address: name one of this host's own, or 0.0.0.0 or [::] for all of them";
+        return Err(io::Error::other(format!("cannot listen on {address}: {} {what}", address.ip())));
+    }
+    Ok(())
 }
 
 fn named(error: &io::Error, protocol: &str, address: SocketAddr) -> io::Error {
