@@ -15,6 +15,9 @@ use crate::counters::Counters;
 /// The most diagnostic lines in a second. A log that peers can fill at will is a weapon of theirs.
 const LINES_PER_SECOND_MAX: u32 = 20;
 
+/// How old what one loop shows of another may be. A loop without work wakes up as often for it.
+pub const SHARE_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Writes one line, and lets go of it when nobody takes it (`eprintln!` would panic) or when that would mean to wait:
 /// a reader who has stopped reading must not stop the service.
 fn say(line: fmt::Arguments<'_>) {
@@ -86,23 +89,41 @@ impl Log for Diagnostics {
     fn flush(&self) {}
 }
 
+/// What one loop, or all of them together, can say of themselves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// What has happened.
+    pub counters: Counters,
+    /// How many connections are open.
+    pub connections: usize,
+    /// How many bytes they are owed together.
+    pub unsent: usize,
+}
+
+impl Reading {
+    fn add(&mut self, other: &Reading) {
+        self.counters.add(&other.counters);
+        self.connections += other.connections;
+        self.unsent += other.unsent;
+    }
+}
+
 /// Prints every counter that is not zero.
-pub fn counters(counters: &Counters, connections: usize) {
-    say(format_args!("shout-server: {connections} connections open"));
-    for (name, _, value) in counters.each().filter(|(.., value)| *value > 0) {
+pub fn counters(reading: &Reading) {
+    say(format_args!("shout-server: {} connections open", reading.connections));
+    for (name, _, value) in reading.counters.each().filter(|(.., value)| *value > 0) {
         say(format_args!("  {name} {value}"));
     }
 }
 
 /// The last readings of every loop. The loops share nothing else, and this only when somebody asks.
 pub struct Board {
-    readings: Mutex<Vec<Reading>>,
+    entries: Mutex<Vec<Entry>>,
 }
 
 #[derive(Clone, Default)]
-struct Reading {
-    counters: Counters,
-    connections: usize,
+struct Entry {
+    reading: Reading,
     /// It answers a question that not all loops have answered yet.
     asked: bool,
 }
@@ -112,9 +133,9 @@ impl Board {
     ///
     /// With an `interval`, what changed is printed as often, for the first time one interval after `now`.
     pub fn reporters(loops: usize, interval: Option<Duration>, now: Instant) -> Vec<Reporter> {
-        let board = Arc::new(Board { readings: Mutex::new(vec![Reading::default(); loops]) });
+        let board = Arc::new(Board { entries: Mutex::new(vec![Entry::default(); loops]) });
         let stats = interval.map(|interval| Stats { interval, due: now + interval, last: Counters::default() });
-        let reporter = |index| Reporter { board: Arc::clone(&board), index, stats: stats.clone() };
+        let reporter = |index| Reporter { board: Arc::clone(&board), index, stats: stats.clone(), share_due: None };
         (0..loops).map(reporter).collect()
     }
 }
@@ -124,6 +145,8 @@ pub struct Reporter {
     board: Arc<Board>,
     index: usize,
     stats: Option<Stats>,
+    /// When the board is next brought up to date for another loop's sake.
+    share_due: Option<Instant>,
 }
 
 /// A line of what changed, at an interval.
@@ -135,44 +158,68 @@ struct Stats {
 }
 
 impl Reporter {
-    /// When the next line is due.
+    /// The same, which brings the board up to date every [`SHARE_INTERVAL`], so that another loop can show it.
+    #[must_use]
+    pub fn sharing(self, now: Instant) -> Reporter {
+        Reporter { share_due: Some(now), ..self }
+    }
+
+    /// When something is next due.
     pub fn deadline(&self) -> Option<Instant> {
-        self.stats.as_ref().map(|stats| stats.due)
+        let line = self.stats.as_ref().map(|stats| stats.due);
+        [line, self.share_due].into_iter().flatten().min()
+    }
+
+    /// Whether something is.
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.deadline().is_some_and(|due| due <= now)
     }
 
     /// Answers the question for the counters. The last loop to do so prints the sum.
-    pub fn report(&self, counters: &Counters, connections: usize) {
-        let Some((sum, connections)) = self.publish(counters, connections, true) else { return };
-        self::counters(&sum, connections);
+    pub fn report(&self, reading: Reading) {
+        let Some(sum) = self.publish(reading, true) else { return };
+        counters(&sum);
     }
 
-    /// Publishes this loop's reading if that is due; the first loop then prints what has changed in all.
-    pub fn tick(&mut self, now: Instant, counters: &Counters, connections: usize) {
-        let Some(due) = self.deadline().filter(|&due| due <= now) else { return };
-        let sum = self.publish(counters, connections, false);
-        let Some(stats) = &mut self.stats else { return };
-        stats.due = now + stats.interval;
-        if let (0, Some((sum, connections))) = (self.index, sum) {
-            let elapsed = (now - due + stats.interval).as_secs_f64();
-            say(format_args!("{}", line(&stats.last, &sum, connections, elapsed)));
-            stats.last = sum;
+    /// Publishes this loop's reading, which is due; the first loop prints what has changed in all, if that is due.
+    pub fn tick(&mut self, now: Instant, reading: Reading) {
+        let sum = self.publish(reading, false);
+        if let Some(due) = self.share_due.as_mut().filter(|due| **due <= now) {
+            *due = now + SHARE_INTERVAL;
         }
+        let Some(stats) = self.stats.as_mut().filter(|stats| stats.due <= now) else { return };
+        let elapsed = (now - stats.due + stats.interval).as_secs_f64();
+        stats.due = now + stats.interval;
+        if let (0, Some(sum)) = (self.index, sum) {
+            say(format_args!("{}", line(&stats.last, &sum.counters, sum.connections, elapsed)));
+            stats.last = sum.counters;
+        }
+    }
+
+    /// What all loops say: this one now, the others when they last shared it.
+    pub fn sum(&self, reading: Reading) -> Reading {
+        self.publish(reading, false).unwrap_or(reading)
+    }
+
+    /// Whether all other loops have ended.
+    pub fn is_last(&self) -> bool {
+        Arc::strong_count(&self.board) == 1
     }
 
     /// Puts a reading on the board. The sum of all loops' last readings; of an answer, once everybody has given one.
-    fn publish(&self, counters: &Counters, connections: usize, asked: bool) -> Option<(Counters, usize)> {
-        let mut readings = self.board.readings.lock().ok()?;
-        let asked_before = readings[self.index].asked;
-        readings[self.index] = Reading { counters: *counters, connections, asked: asked || asked_before };
-        if asked && !readings.iter().all(|reading| reading.asked) {
+    fn publish(&self, reading: Reading, asked: bool) -> Option<Reading> {
+        let mut entries = self.board.entries.lock().ok()?;
+        let asked_before = entries[self.index].asked;
+        entries[self.index] = Entry { reading, asked: asked || asked_before };
+        if asked && !entries.iter().all(|entry| entry.asked) {
             return None;
         }
-        let mut sum = Counters::default();
-        for reading in readings.iter_mut() {
-            sum.add(&reading.counters);
-            reading.asked &= !asked;
+        let mut sum = Reading::default();
+        for entry in entries.iter_mut() {
+            sum.add(&entry.reading);
+            entry.asked &= !asked;
         }
-        Some((sum, readings.iter().map(|reading| reading.connections).sum()))
+        Some(sum)
     }
 }
 
@@ -207,12 +254,30 @@ mod tests {
     #[test]
     fn an_answer_waits_for_every_loop_and_is_their_sum() {
         let reporters = Board::reporters(2, None, Instant::now());
-        let one = Counters { turns: 1, ..Counters::default() };
-        let sum = Counters { turns: 2, ..Counters::default() };
+        let reading = |turns, connections, unsent| Reading {
+            counters: Counters { turns, ..Counters::default() },
+            connections,
+            unsent,
+        };
         for _ in 0..2 {
-            assert_eq!(reporters[0].publish(&one, 5, true), None);
-            assert_eq!(reporters[0].publish(&one, 5, true), None, "the same loop twice is not every loop");
-            assert_eq!(reporters[1].publish(&one, 7, true), Some((sum, 12)));
+            assert_eq!(reporters[0].publish(reading(1, 5, 100), true), None);
+            assert_eq!(reporters[0].publish(reading(1, 5, 100), true), None, "the same loop twice is not every loop");
+            assert_eq!(reporters[1].publish(reading(1, 7, 200), true), Some(reading(2, 12, 300)));
         }
+    }
+
+    #[test]
+    fn what_another_loop_shows_is_not_older_than_the_interval() {
+        let start = Instant::now();
+        let mut reporters = Board::reporters(2, None, start);
+        let reading = |turns| Reading { counters: Counters { turns, ..Counters::default() }, ..Reading::default() };
+        let first = reporters.remove(0);
+        let mut other = reporters.remove(0).sharing(start);
+        assert_eq!((first.deadline(), other.deadline()), (None, Some(start)));
+        other.tick(start, reading(5));
+        assert_eq!(first.sum(reading(1)), reading(6));
+        assert!(!other.is_due(start) && other.is_due(start + SHARE_INTERVAL));
+        other.tick(start + SHARE_INTERVAL, reading(7));
+        assert_eq!(first.sum(reading(2)), reading(9));
     }
 }
