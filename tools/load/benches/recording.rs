@@ -23,7 +23,7 @@ fn recording(criterion: &mut Criterion) {
             recorder.sent(flight, 64);
             recorder.evidence.sent(1, now + 500);
             now += 3_000;
-            recorder.replied(flight, flight.intended + latency);
+            recorder.replied(flight, 64, flight.intended + latency);
             recorder.evidence.replied(flight, Identity { lane: 0, sequence }, flight.intended + latency);
             sequence += 1;
         });

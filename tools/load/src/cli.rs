@@ -1,7 +1,8 @@
-//! The command line: flags into plans. Pure: no I/O.
+//! The command line: flags into plans. Pure, but for the file that `--payload` names and the number of processors.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -10,8 +11,12 @@ use shout::units;
 
 use crate::engine::Demand;
 use crate::gates::{self, Objective};
+use crate::host;
 use crate::lab;
-use crate::plan::{LONGEST_DATAGRAM, LONGEST_MESSAGE, MOST_LANES, Plan, nanos};
+use crate::late::Late;
+use crate::pace::Pace;
+use crate::payload::{Content, Lines, Sizes};
+use crate::plan::{LONGEST_DATAGRAM, MOST_LANES, Plan, nanos};
 use crate::schedule::{Process, Profile, Segment};
 use crate::sockets::LONGEST_TRAIN;
 use crate::verify;
@@ -108,7 +113,7 @@ pub struct Options {
     #[arg(short, long, short_alias = 'z', value_parser = positive_duration)]
     pub duration: Option<Duration>,
 
-    /// How many messages to send, over all connections
+    /// How many messages to send, over all connections, less those that --late sheds
     #[arg(short = 'n', long, value_parser = positive_count, value_name = "N")]
     pub requests: Option<u64>,
 
@@ -116,9 +121,29 @@ pub struct Options {
     #[arg(short, long, value_parser = window, value_name = "DEPTH")]
     pub pipeline: Option<usize>,
 
-    /// Bytes a message
-    #[arg(short, long, value_parser = size, default_value = "64")]
-    pub size: usize,
+    /// Bytes a message: 64, uniform:64-1400, or mix:64=70,512=25,1400=5 (sizes and their weights); which message has
+    /// which follows from --seed. If any may be below 24, none carries its number: see --payload
+    #[arg(short, long, default_value = "64")]
+    pub size: Sizes,
+
+    /// Send the lines of this file (at most 16 MiB) instead, over and over, each without its line feed and otherwise as
+    /// it is: samples of real messages are kept one a line, and bring their own sizes. So nothing in a datagram says
+    /// which message it answers, and a UDP socket has one in flight: raise -c instead of -p
+    #[arg(long, value_parser = lines, value_name = "FILE", conflicts_with = "size")]
+    pub payload: Option<Arc<Lines>>,
+
+    /// What an open loop does with a message that could not leave in time. queue: send it when it can be, with its
+    /// waiting in its response time. shed:TIME: do not send it if it is later than that when its turn comes [shed
+    /// alone: than --timeout]. cap:N: let N wait for each transport; what falls due while they do is not sent.
+    /// Scheduled = sent + shed + left at the end; what is shed uses up -n, and is infinitely slow to --slo
+    #[arg(long, default_value = "queue", requires = "open", value_name = "POLICY")]
+    pub late: Late,
+
+    /// How to wait for the time of a send. hybrid: with a timer up to 100 us before it, then polling without a pause.
+    /// sleep: with a timer alone, some 10 to 60 us late. spin: polling all the time, for answers too, which takes a
+    /// whole processor. With a single processor always sleep
+    #[arg(long, value_enum, default_value_t, hide_possible_values = true, value_name = "HOW")]
+    pub pace: Pace,
 
     /// Datagrams that one system call may send and receive, as far as the kernel can; off is the same as 1
     /// [default: 64]
@@ -152,7 +177,7 @@ pub struct Options {
     pub output: Vec<Output>,
 
     /// A condition that the run must meet, such as "p99<2ms", "loss<0.1%", "rate>49k", "errors=0" or "lag<100us"; may be
-    /// repeated. Percentiles and max count a lost message as infinitely slow. Exit code 3 if it is not met, 4 if the
+    /// repeated. Percentiles and max count what was lost or shed as infinitely slow. Exit code 3 if it is not met, 4 if the
     /// measurement is invalid
     #[arg(long, value_name = "CONDITION")]
     pub slo: Vec<Objective>,
@@ -214,14 +239,12 @@ impl Options {
     pub fn plan(&self, target: Target, is_own: bool, random_seed: u64) -> Result<Plan, String> {
         let has_udp = target.protocol != Protocol::Tcp;
         let has_tcp = target.protocol != Protocol::Udp;
-        let size = self.size;
-        if has_udp && size > LONGEST_DATAGRAM {
-            return Err(format!(
-                "invalid value '{size}' for '--size <SIZE>': a datagram holds at most {LONGEST_DATAGRAM} bytes"
-            ));
+        let content = self.content();
+        if has_udp && content.longest() > LONGEST_DATAGRAM {
+            return Err(format!("{} a datagram holds at most {LONGEST_DATAGRAM} bytes", self.refused(true)));
         }
-        if has_tcp && size == 0 {
-            return Err("invalid value '0' for '--size <SIZE>': a message on a stream has at least 1 byte".into());
+        if has_tcp && content.shortest() == 0 {
+            return Err(format!("{} a message on a stream has at least 1 byte", self.refused(false)));
         }
         let own_window = if has_udp { OWN_SERVER_UDP_WINDOW } else { OWN_SERVER_TCP_WINDOW };
         let usual = if is_own { OWN_SERVER_DURATION } else { DEFAULT_DURATION };
@@ -242,7 +265,10 @@ impl Options {
             duration: profile_end.or(self.duration).or(self.requests.is_none().then_some(usual)),
             messages: self.requests,
             warmup: self.warmup,
-            size,
+            content,
+            late: self.late,
+            // Asked here, before the generator is bound to one of them.
+            pace: self.pace.with_processors(host::processors().len()),
             longest_train: self.gso.unwrap_or(LONGEST_TRAIN),
             udp_timeout: self.timeout.unwrap_or(DEFAULT_UDP_TIMEOUT),
             tcp_timeout: self.timeout.unwrap_or(DEFAULT_TCP_TIMEOUT),
@@ -253,6 +279,18 @@ impl Options {
 }
 
 impl Options {
+    fn content(&self) -> Content {
+        self.payload.clone().map_or_else(|| Content::Template(self.size.clone()), Content::Lines)
+    }
+
+    /// The beginning of a complaint about the longest or the shortest message.
+    fn refused(&self, is_longest: bool) -> String {
+        let Some(lines) = &self.payload else { return format!("invalid value '{}' for '--size <SIZE>':", self.size) };
+        let (number, bytes) = if is_longest { lines.longest() } else { lines.shortest() };
+        let file = lines.path().display();
+        format!("invalid value '{file}' for '--payload <FILE>': line {number} has {bytes} bytes, and")
+    }
+
     /// The rate of an open loop over a run that lasts so long, unless a plan says how long; `None` for a closed loop.
     fn profile(&self, duration: Duration) -> Option<Profile> {
         let ramp = |(from, to)| Profile::new(vec![Segment { duration: nanos(duration), from, to }]);
@@ -367,9 +405,8 @@ fn interval(text: &str) -> Result<Duration, String> {
     if interval >= SHORTEST_INTERVAL { Ok(interval) } else { Err("at least 10ms".into()) }
 }
 
-fn size(text: &str) -> Result<usize, String> {
-    let size = units::size(text)?;
-    if size <= LONGEST_MESSAGE { Ok(size) } else { Err(format!("at most {LONGEST_MESSAGE} bytes")) }
+fn lines(file: &str) -> Result<Arc<Lines>, String> {
+    Lines::read(Path::new(file)).map(Arc::new)
 }
 
 pub(crate) fn seed(text: &str) -> Result<u64, String> {
@@ -475,6 +512,9 @@ mod tests {
             "-R 1 --arrivals onoff:0s,1s",
             "-R 1 --arrivals sometimes",
             "--gso 65",
+            "--late shed",
+            "-R 1 --late sometimes",
+            "--pace fast",
             "--gso 0",
         ] {
             let words = format!("shout-load udp://h {line}");
@@ -491,6 +531,10 @@ mod tests {
             ("shout-load tcp://h -s 1MiB", true),
             ("shout-load udp://h -s 0", true),
             ("shout-load tcp://h -s 0", false),
+            ("shout-load tcp://h -s uniform:0-9", false),
+            ("shout-load udp://h -s uniform:0-9", true),
+            ("shout-load udp://h -s mix:64=9,65508=1", false),
+            ("shout-load tcp://h -s mix:64=9,65508=1", true),
         ] {
             let options = options(line);
             assert_eq!(options.plan(options.target.clone().unwrap(), false, 0).is_ok(), right, "{line}");

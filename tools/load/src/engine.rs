@@ -12,17 +12,20 @@
 //! group with its own demand and its own recorder, so that neither transport waits for the other.
 
 mod answers;
+mod departures;
 mod endings;
 mod lanes;
 mod stage;
 
 use std::collections::VecDeque;
 
+use crate::by_size::BySize;
 use crate::clock::Nanos;
 use crate::intervals::{Flow, Interval, Intervals};
+use crate::late::Due;
 use crate::ledger::{DatagramLedger, StreamLedger};
 use crate::loss::Bursts;
-use crate::payload::{Identity, Payload};
+use crate::payload::Payload;
 use crate::recorder::Recorder;
 use crate::schedule::Arrivals;
 use lanes::{Book, Group, Lane, Want};
@@ -124,7 +127,7 @@ impl Engine {
                 want: Want::Nothing,
                 ready: VecDeque::with_capacity(spec.lanes),
                 alive: spec.lanes,
-                recorder: Recorder::default(),
+                recorder: Recorder { by_size: BySize::of(engine.payload.content()), ..Recorder::default() },
             });
         }
         engine
@@ -170,7 +173,10 @@ impl Engine {
                         stage.seed.wrapping_add(index as u64),
                     );
                     let most = (MOST_IN_FLIGHT / group.lanes.len().max(1)).max(16);
-                    Want::Arrivals { arrivals, window: window.unwrap_or(most) }
+                    Want::Arrivals {
+                        due: Due::new(arrivals, stage.late, group.timeout),
+                        window: window.unwrap_or(most),
+                    }
                 }
             };
             for lane in group.lanes.clone() {
@@ -238,110 +244,7 @@ impl Engine {
         if let Some(intervals) = &self.intervals {
             wake = wake.min(self.started + intervals.next_cut());
         }
-        if self.phase == Phase::Sending {
-            for group in self.groups.iter().filter(|group| !group.ready.is_empty()) {
-                wake = wake.min(match &group.want {
-                    Want::Nothing => Nanos::MAX,
-                    Want::Answers => self.started, // at once
-                    Want::Arrivals { arrivals, .. } => self.started.saturating_add(arrivals.peek()),
-                });
-            }
-        }
-        wake
-    }
-
-    /// The lane that should send next; `None` if no message is due or no lane can take one.
-    pub fn next_sender(&mut self, now: Nanos) -> Option<usize> {
-        if self.phase != Phase::Sending {
-            return None;
-        }
-        if now >= self.ends || self.messages_left == 0 {
-            self.end_sending(now.min(self.ends));
-            return None;
-        }
-        self.first_group = (self.first_group + 1) % self.groups.len();
-        for step in 0..self.groups.len() {
-            let group = &self.groups[(self.first_group + step) % self.groups.len()];
-            let is_due = match &group.want {
-                Want::Nothing => false,
-                Want::Answers => true,
-                Want::Arrivals { arrivals, .. } => self.started.saturating_add(arrivals.peek()) <= now,
-            };
-            if let Some(&lane) = group.ready.front().filter(|_| is_due) {
-                return Some(lane);
-            }
-        }
-        None
-    }
-
-    /// Appends up to `most` messages that are due on `lane`, which [`next_sender`](Self::next_sender) has just named,
-    /// and says how many. What has piled up in an open loop is spread over the lanes that are ready.
-    pub fn compose(&mut self, lane: usize, now: Nanos, most: usize, out: &mut Vec<u8>) -> usize {
-        let group = self.lanes[lane].group;
-        debug_assert_eq!(self.groups[group].ready.front(), Some(&lane));
-        self.groups[group].ready.pop_front();
-        self.lanes[lane].is_queued = false;
-        let is_spread =
-            matches!(self.groups[group].want, Want::Arrivals { .. }) && !self.groups[group].ready.is_empty();
-        let most = if is_spread { most.min(1) } else { most };
-        let mut composed = 0;
-        while composed < most && self.messages_left > 0 && self.has_room(lane) {
-            let Some(intended) = self.take_intended(lane, now) else { break };
-            let sequence = match &mut self.lanes[lane].book {
-                Book::Datagrams(ledger) => ledger.compose(intended),
-                Book::Stream(ledger) => ledger.compose(intended),
-            };
-            self.payload.append(Identity { lane: lane as u16, sequence }, out);
-            self.messages_left -= 1;
-            composed += 1;
-        }
-        self.queue(lane);
-        composed
-    }
-
-    /// The intended time of the next message of this lane, if one is due.
-    fn take_intended(&mut self, lane: usize, now: Nanos) -> Option<Nanos> {
-        let lane = &mut self.lanes[lane];
-        match &mut self.groups[lane.group].want {
-            Want::Nothing => None,
-            Want::Answers => lane.places.pop_front(),
-            Want::Arrivals { arrivals, .. } => {
-                (self.started.saturating_add(arrivals.peek()) <= now).then(|| self.started + arrivals.take())
-            }
-        }
-    }
-
-    /// The kernel took the `count` oldest messages composed on `lane`, in a system call made at `issued`.
-    pub fn sent(&mut self, lane: usize, count: usize, issued: Nanos) {
-        let length = self.payload.longest();
-        let Lane { book, group, .. } = &mut self.lanes[lane];
-        let recorder = &mut self.groups[*group].recorder;
-        for _ in 0..count {
-            let flight = match book {
-                Book::Datagrams(ledger) => ledger.issue(issued),
-                Book::Stream(ledger) => ledger.issue(issued),
-            };
-            recorder.sent(flight, length);
-        }
-        recorder.evidence.sent(count, issued);
-    }
-
-    /// The lane's socket has no room for what was composed.
-    pub fn blocked(&mut self, lane: usize) {
-        self.lanes[lane].is_blocked = true;
-        self.unqueue(lane);
-        self.recorder(lane).counts.send_blocked += 1;
-    }
-
-    /// The lane's socket has room again.
-    pub fn unblocked(&mut self, lane: usize) {
-        self.lanes[lane].is_blocked = false;
-        self.queue(lane);
-    }
-
-    /// So many of the messages of this lane were taken by the kernel and dropped by the network interface.
-    pub fn unsent(&mut self, lane: usize, count: u64) {
-        self.recorder(lane).counts.unsent += count;
+        wake.min(self.send_at())
     }
 
     /// How many messages are under way on this lane: while none is, there is nothing to read.
@@ -357,9 +260,9 @@ impl Engine {
         self.recorder(lane).endings.refused += times;
     }
 
-    /// Bytes of the longest message.
-    pub fn message_size(&self) -> usize {
-        self.payload.longest()
+    /// What is sent.
+    pub fn payload(&self) -> &Payload {
+        &self.payload
     }
 
     /// Sums over all groups so far.
@@ -402,20 +305,23 @@ impl Engine {
     /// What has happened in this stage so far, and what the schedule has asked for.
     fn flow(&self, now: Nanos) -> Flow {
         let mut flow = Flow::default();
+        let mut not_taken = 0;
         for group in &self.groups {
             let counts = &group.recorder.counts;
             let lanes = &self.lanes[group.lanes.clone()];
             let unsent: usize = lanes.iter().map(Lane::unsent).sum();
-            let not_taken = match &group.want {
-                Want::Arrivals { arrivals, .. } => arrivals.left_before(now.min(self.ends) - self.started),
+            match &group.want {
+                Want::Arrivals { due, .. } => not_taken += due.left_before(now.min(self.ends) - self.started),
                 // After the end of sending this is what was left then.
-                Want::Nothing | Want::Answers => counts.scheduled,
-            };
-            flow.offered += counts.sent + unsent as u64 + not_taken;
+                Want::Nothing | Want::Answers => flow.offered += counts.scheduled,
+            }
+            flow.offered += counts.sent + counts.shed + unsent as u64;
             flow.sent += counts.sent;
             flow.replied += counts.replied;
             flow.lost += counts.lost;
         }
+        // What falls due after the last message that is asked for is not asked for.
+        flow.offered += not_taken.min(self.messages_left);
         flow
     }
 

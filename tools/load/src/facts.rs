@@ -8,6 +8,7 @@ use crate::evidence::{self, WORST};
 use crate::floor::Floor;
 use crate::loss::{Attribution, Drops};
 use crate::observer::Observation;
+use crate::payload::Identity;
 use crate::plan::Plan;
 use crate::recorder::{Counts, Endings, Recorder};
 use crate::report::trust::{Loss, Outlier};
@@ -38,6 +39,8 @@ pub struct Measured<'a> {
     pub seen: &'a Observation,
     /// Sending and draining.
     pub wall: Nanos,
+    /// Processor time of the generator's thread in which it did nothing but wait for the time of a send.
+    pub spun: Nanos,
 }
 
 impl Measured<'_> {
@@ -51,7 +54,7 @@ impl Measured<'_> {
             offered: self.offered(floor),
             lag_p99: lag.value_at_quantile(0.99),
             service_p50: service.value_at_quantile(0.5),
-            own_cpu: thread.map(|usage| share(usage.cpu)),
+            own_cpu: thread.map(|usage| share(usage.cpu.saturating_sub(self.spun))),
             server_cpu: self.seen.server.map(|usage| share(usage.cpu)),
             waited: thread.map(|usage| share(usage.waited)),
             steal: self.seen.steal,
@@ -81,7 +84,7 @@ impl Measured<'_> {
         let datagrams = self.engine.recorders().filter(|(transport, _)| transport.is_datagrams());
         let missing = datagrams.map(|(_, recorder)| recorder.counts.lost).sum();
         let attribution = Attribution::of(missing, drops);
-        let unanswered = self.counts.lost + self.counts.wrong;
+        let unanswered = self.counts.lost + self.counts.wrong + self.counts.shed;
         let mut loss = Loss::of(attribution, self.engine.bursts(), &self.total.response, unanswered);
         let has_streams = self.engine.recorders().any(|(transport, _)| !transport.is_datagrams());
         if has_streams {
@@ -93,8 +96,10 @@ impl Measured<'_> {
     /// The slowest requests of all transports.
     pub fn outliers(&self) -> Vec<Outlier> {
         let each = self.engine.recorders().flat_map(|(transport, recorder)| {
-            let size = self.plan.size;
-            recorder.evidence.worst().into_iter().map(move |slow| Outlier::of(&slow, transport.name(), size))
+            recorder.evidence.worst().into_iter().map(move |slow| {
+                let message = Identity { lane: slow.lane, sequence: slow.sequence };
+                Outlier::of(&slow, transport.name(), self.engine.payload().length(message))
+            })
         });
         let mut all: Vec<Outlier> = each.collect();
         all.sort_by_key(|outlier| std::cmp::Reverse(outlier.lat_ns));

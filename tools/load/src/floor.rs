@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::{Clock, Nanos};
 use crate::host::{self, Cpu};
-use crate::pace::Pacer;
+use crate::pace::{Pace, Pacer};
 use crate::report::trust::Spread;
 
 /// Readings of the clock, for its mean cost: some 50 µs.
@@ -61,14 +61,14 @@ pub fn measure(pinned_to: Option<Cpu>) -> io::Result<Floor> {
 
 fn timer(clock: Clock) -> io::Result<Spread> {
     let mut poll = Poll::new()?;
-    let mut pacer = Pacer::new(poll.registry(), Token(0), clock)?;
+    let mut pacer = Pacer::new(poll.registry(), Token(0), clock, Pace::Sleep)?;
     let mut events = Events::with_capacity(1);
     let mut overshoots = Vec::with_capacity(TIMERS);
     let end = clock.now() + MOST_TIME;
     while overshoots.len() < TIMERS && clock.now() < end {
         let wake = clock.now() + TIMER;
         loop {
-            let timeout = pacer.timeout(clock.now(), wake)?;
+            let timeout = pacer.timeout(clock.now(), wake, wake)?;
             interruptible(poll.poll(&mut events, timeout))?;
             let now = clock.now();
             if now >= wake {

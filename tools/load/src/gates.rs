@@ -123,7 +123,7 @@ impl Objective {
         let why = match value {
             _ if ok => String::new(),
             Some(value) => format!("it is {}", self.metric.written(value)),
-            None => "it is LOST: so many messages had no right answer".into(),
+            None => "it is LOST: so many messages had no right answer or were shed".into(),
         };
         GateResult { expr: self.text.clone(), ok, value, why }
     }
@@ -136,7 +136,7 @@ impl Metric {
         match self {
             Metric::Percentile(percentile) => {
                 let response = run.latency.response.histogram()?;
-                let value = all_in(&response, counts.wrong + counts.lost, percentile / 100.0)?;
+                let value = all_in(&response, counts.wrong + counts.lost + counts.shed, percentile / 100.0)?;
                 Some(value as f64)
             }
             Metric::Mean => (run.latency.response.n > 0).then_some(run.latency.response.mean as f64),
@@ -236,6 +236,9 @@ fn difference(run: &Document, baseline: &Document) -> Option<&'static str> {
         ("pipeline depth", a.pipeline != b.pipeline),
         ("number of connections", (a.udp_sockets, a.tcp_connections) != (b.udp_sockets, b.tcp_connections)),
         ("size", a.size != b.size),
+        ("payload", a.payload != b.payload),
+        ("late policy", a.late != b.late),
+        ("pace", a.pace != b.pace),
     ];
     differences.into_iter().find_map(|(what, differs)| differs.then_some(what))
 }
@@ -266,6 +269,16 @@ mod tests {
     fn outcome(gates: &Gates, mut run: Document) -> (u8, Vec<bool>) {
         apply(gates, &mut run);
         (run.exit, run.gates.iter().map(|result| result.ok).collect())
+    }
+
+    #[test]
+    fn what_was_shed_is_infinitely_slow() {
+        let mut run = run();
+        let p98: Objective = "p98<2ms".parse().unwrap();
+        assert!(p98.evaluate(&run).ok, "990 of 1000");
+        run.counts.shed = 90;
+        let result = p98.evaluate(&run);
+        assert!(!result.ok && result.value.is_none(), "990 of 1090: {result:?}");
     }
 
     #[test]
@@ -337,7 +350,7 @@ mod tests {
         assert_eq!(outcome(&against(0.03), slower.clone()), (3, vec![false, false, true]));
         slower.counts.replied = 500;
         assert_eq!(outcome(&against(0.05), slower.clone()), (3, vec![true, true, false]));
-        slower.config.size += 1;
+        slower.config.size += "1";
         assert_eq!(outcome(&against(0.05), slower), (3, vec![false]), "another load");
         let mut unbelievable = run();
         unbelievable.validity.verdict = Verdict::Invalid;

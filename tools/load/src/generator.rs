@@ -103,11 +103,12 @@ impl Generator {
             let first = sockets.len();
             match transport {
                 Transport::Udp => {
-                    let lanes = open_datagrams(&poll, address, lanes, plan.size, plan.longest_train, first)?;
+                    let lanes =
+                        open_datagrams(&poll, address, lanes, plan.content.longest(), plan.longest_train, first)?;
                     sockets.extend(lanes.into_iter().map(Socket::Datagrams));
                 }
                 Transport::Tcp => {
-                    let (lanes, times) = open_streams(&mut poll, address, lanes, plan.size, first)?;
+                    let (lanes, times) = open_streams(&mut poll, address, lanes, first)?;
                     opened += lanes.len();
                     connect_times = times;
                     sockets.extend(lanes.into_iter().map(Socket::Stream));
@@ -116,11 +117,11 @@ impl Generator {
             groups.push(LaneGroup { transport, lanes, timeout });
         }
         Ok(Generator {
-            pacer: Pacer::new(poll.registry(), TIMER, clock)?,
+            pacer: Pacer::new(poll.registry(), TIMER, clock, plan.pace)?,
             poll,
             events: Events::with_capacity(1024),
             clock,
-            engine: Engine::new(Payload::new(plan.size, plan.seed), &groups),
+            engine: Engine::new(Payload::new(plan.content.clone(), plan.seed), &groups),
             readable: VecDeque::with_capacity(sockets.len()),
             is_queued: vec![false; sockets.len()],
             is_ending: vec![false; sockets.len()],
@@ -137,6 +138,11 @@ impl Generator {
     /// The engine, with what the last stage measured.
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// Processor time that it has spent on nothing but waiting for a time, so far.
+    pub fn spun(&self) -> Nanos {
+        self.pacer.spun()
     }
 
     /// Cuts every stage from now on into intervals of this length, above 0.
@@ -190,16 +196,18 @@ impl Generator {
 
     /// One pass of the loop. Returns the time at its end, or a little before.
     fn turn(&mut self) -> io::Result<Nanos> {
-        let timeout = if self.readable.is_empty() {
-            let wake = self.engine.wake_at();
-            self.pacer.timeout(self.clock.now(), wake)?
-        } else {
+        let began = self.clock.now();
+        let has_queued = !self.readable.is_empty();
+        let timeout = if has_queued {
             Some(Duration::ZERO)
+        } else {
+            self.pacer.timeout(began, self.engine.wake_at(), self.engine.send_at())?
         };
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
             outcome => outcome?,
         }
+        let is_idle = self.events.is_empty() && !has_queued;
         self.note_events();
         // What its budget cuts off goes to the back of the queue, for a later turn.
         for _ in 0..self.readable.len().min(LANE_BUDGET) {
@@ -209,6 +217,9 @@ impl Generator {
             }
         }
         let mut now = self.clock.now();
+        if is_idle {
+            self.pacer.idle_turn(began, now);
+        }
         self.engine.tick(now);
         while let Some(lane) = self.engine.take_doomed() {
             self.sockets[lane] = Socket::Gone;
@@ -251,13 +262,9 @@ impl Generator {
     fn send(&mut self, lane: usize, now: Nanos) -> Nanos {
         match &mut self.sockets[lane] {
             Socket::Datagrams(socket) => {
-                let composed = self.engine.compose(lane, now, socket.longest_train(), socket.outbox());
-                socket.added(composed);
+                self.engine.compose(lane, now, socket.room(), socket.outbox());
             }
-            Socket::Stream(socket) => {
-                let most = (StreamLane::BATCH_BYTES / self.engine.message_size()).max(1);
-                self.engine.compose(lane, now, most, socket.outbox());
-            }
+            Socket::Stream(socket) => self.engine.compose(lane, now, StreamLane::ROOM, socket.outbox()),
             Socket::Gone => return now,
         }
         self.flush(lane, true)

@@ -277,7 +277,7 @@ mod tests {
                 recorder.sent(flight, 64);
                 match what {
                     0 => recorder.counts.lost += 1,
-                    _ => recorder.replied(flight, latency),
+                    _ => recorder.replied(flight, 64, latency),
                 }
             }
             intervals.end(now + 1, all(&udp, &tcp), [&udp, &tcp].into_iter());

@@ -147,6 +147,16 @@ impl DatagramLedger {
         sequence
     }
 
+    /// The number of the next message to compose.
+    pub fn next_composed(&self) -> u64 {
+        self.composed
+    }
+
+    /// The number of the next message to issue.
+    pub fn next_issued(&self) -> u64 {
+        self.issued
+    }
+
     /// Notes that the oldest composed message has left.
     pub fn issue(&mut self, now: Nanos) -> Flight {
         debug_assert!(self.issued < self.composed);
@@ -303,6 +313,16 @@ impl StreamLedger {
     pub fn compose(&mut self, intended: Nanos) -> u64 {
         self.flights.push_back(Flight { intended, issued: 0 });
         self.first + self.flights.len() as u64 - 1
+    }
+
+    /// The number of the next message to compose.
+    pub fn next_composed(&self) -> u64 {
+        self.first + self.flights.len() as u64
+    }
+
+    /// The number of the next message to issue.
+    pub fn next_issued(&self) -> u64 {
+        self.first + self.in_flight as u64
     }
 
     /// Notes that the first byte of the oldest composed message has left.

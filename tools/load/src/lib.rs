@@ -10,11 +10,11 @@
 //!  cli ──▶ plan ─────────────────────────────▶ run ──▶ own_server, host
 //!            │                                  │
 //!            ▼                                  ▼
-//!  engine ◀─────────────────────────────── generator ──▶ sockets, pace
-//!    ├── schedule   when to send                              │
+//!  engine ◀─────────────────────────────── generator ──▶ sockets (outbox), pace
+//!    ├── schedule   when to send; late, what if not then      │
 //!    ├── payload    what to send, what must come back         ▼
 //!    ├── ledger     what is under way                       clock
-//!    ├── recorder   what happened; evidence, for the verdict on it
+//!    ├── recorder   what happened; by_size; evidence, for the verdict on it
 //!    └── intervals  and when
 //!
 //!  report ── document (JSON), intervals, screen, page, hgrm, hlog          saved ──▶ report
@@ -26,6 +26,7 @@
 //! Reading order: [`payload`], [`ledger`] and [`schedule`] are the ideas; [`engine`] puts them together without a clock
 //! or a socket; [`generator`] is the loop around it; [`run`] is one run from start to end.
 
+pub mod by_size;
 pub mod cli;
 pub mod clock;
 pub mod engine;
@@ -37,9 +38,11 @@ pub mod generator;
 pub mod host;
 pub mod intervals;
 pub mod lab;
+pub mod late;
 pub mod ledger;
 pub mod loss;
 pub mod observer;
+pub mod outbox;
 pub mod own_server;
 pub mod pace;
 pub mod payload;

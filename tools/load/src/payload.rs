@@ -6,10 +6,21 @@
 //! so that a server which upper-cases characters instead of bytes is found out. Where the window starts depends on the
 //! header, so that an answer glued together from two messages is found out too.
 //!
-//! A shorter message is a window and nothing else: it can be verified, but not told from its neighbours.
+//! Where a message may be shorter than that, none has a header: each is a window and nothing else, and can be verified,
+//! but not told from its neighbours. The same holds for the lines of a file, which are sent as they are.
+
+mod lines;
+mod sizes;
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
 
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
+
+pub use lines::Lines;
+pub use sizes::{LONGEST_MESSAGE, Mix, Sizes};
 
 /// The length of the header: a `u64` in hexadecimal.
 pub const HEADER: usize = 16;
@@ -78,54 +89,125 @@ pub enum Comparison {
     },
 }
 
-/// Builds messages and verifies answers. Everything follows from the size and the seed.
+/// What messages are made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// A template of our own, in these sizes.
+    Template(Sizes),
+    /// The lines of a file in their order, from the beginning again after the last. Each lane starts one line further.
+    Lines(Arc<Lines>),
+}
+
+/// Messages of one size.
+impl From<usize> for Content {
+    fn from(size: usize) -> Self {
+        Content::Template(Sizes::Fixed(size))
+    }
+}
+
+impl Content {
+    /// The length of the shortest message, in bytes.
+    pub fn shortest(&self) -> usize {
+        match self {
+            Content::Template(sizes) => sizes.shortest(),
+            Content::Lines(lines) => lines.shortest().1,
+        }
+    }
+
+    /// The length of the longest message, in bytes.
+    pub fn longest(&self) -> usize {
+        match self {
+            Content::Template(sizes) => sizes.longest(),
+            Content::Lines(lines) => lines.longest().1,
+        }
+    }
+
+    /// Whether messages carry their number. Without it only one may be in flight on a socket that can lose any.
+    pub fn is_numbered(&self) -> bool {
+        match self {
+            Content::Template(sizes) => sizes.shortest() >= NUMBERED_MINIMUM,
+            Content::Lines(_) => false,
+        }
+    }
+}
+
+/// The lengths: as `--size` takes them, or `lines:` and the shortest and the longest.
+impl fmt::Display for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Content::Template(sizes) => sizes.fmt(f),
+            Content::Lines(_) => write!(f, "lines:{}-{}", self.shortest(), self.longest()),
+        }
+    }
+}
+
+/// Builds messages and verifies answers. Everything follows from the content and the seed.
 #[derive(Debug)]
 pub struct Payload {
-    size: usize,
-    /// `PERIOD + size` bytes as they are sent, so that every window is one slice.
-    template: Vec<u8>,
+    content: Content,
+    seed: u64,
+    is_numbered: bool,
+    /// Everything that is ever sent behind a header, so that every message is one slice: `PERIOD` bytes and as many as
+    /// the longest message has, or a file.
+    source: Vec<u8>,
     /// The same in upper case.
     expected: Vec<u8>,
 }
 
 impl Payload {
-    /// Messages of `size` bytes each.
-    pub fn new(size: usize, seed: u64) -> Self {
-        let period = template_period(seed);
-        let template: Vec<u8> = period.iter().copied().cycle().take(PERIOD + size).collect();
-        let expected = template.iter().copied().map(upper).collect();
-        Payload { size, template, expected }
+    /// Messages of this content, or of so many bytes each.
+    pub fn new(content: impl Into<Content>, seed: u64) -> Self {
+        let content = content.into();
+        let source: Vec<u8> = match &content {
+            Content::Template(sizes) => {
+                template_period(seed).iter().copied().cycle().take(PERIOD + sizes.longest()).collect()
+            }
+            Content::Lines(lines) => lines.text().to_vec(),
+        };
+        let expected = source.iter().copied().map(upper).collect();
+        Payload { seed, is_numbered: content.is_numbered(), source, expected, content }
+    }
+
+    /// What messages are made of.
+    pub fn content(&self) -> &Content {
+        &self.content
     }
 
     /// The length of this message, in bytes; of its answer as well.
-    pub fn length(&self, _of: Identity) -> usize {
-        self.size
-    }
-
-    /// The length of the longest message, in bytes.
-    pub fn longest(&self) -> usize {
-        self.size
+    pub fn length(&self, of: Identity) -> usize {
+        match &self.content {
+            Content::Template(sizes) => sizes.draw(self.seed, of.number()),
+            Content::Lines(lines) => line(lines, of).len(),
+        }
     }
 
     /// Whether messages carry their number. Without it only one may be in flight on a socket that can lose any.
     pub fn is_numbered(&self) -> bool {
-        self.size >= NUMBERED_MINIMUM
+        self.is_numbered
+    }
+
+    /// Where in the source the message starts, but for its header.
+    fn start(&self, of: Identity) -> usize {
+        match &self.content {
+            Content::Template(_) => of.phase(),
+            Content::Lines(lines) => line(lines, of).start,
+        }
     }
 
     /// Appends the message to `out`.
     pub fn append(&self, message: Identity, out: &mut Vec<u8>) {
         let mut body = self.length(message);
-        if self.is_numbered() {
+        if self.is_numbered {
             out.extend_from_slice(&message.header());
             body -= HEADER;
         }
-        let phase = message.phase();
-        out.extend_from_slice(&self.template[phase..phase + body]);
+        let start = self.start(message);
+        out.extend_from_slice(&self.source[start..start + body]);
     }
 
     /// Whom the header of an answer names; `None` where there is no readable header.
     pub fn read_header(&self, answer: &[u8]) -> Option<Identity> {
-        let header = answer.first_chunk::<HEADER>().filter(|_| self.is_numbered())?;
+        let header = answer.first_chunk::<HEADER>().filter(|_| self.is_numbered)?;
         let mut number = 0;
         for &digit in header {
             let value = match digit {
@@ -170,17 +252,23 @@ impl Payload {
 
     /// Cuts a piece that starts `offset` bytes into an answer where the header ends.
     fn split<'a>(&self, offset: usize, piece: &'a [u8]) -> (&'a [u8], &'a [u8]) {
-        let header_left = if self.is_numbered() { HEADER.saturating_sub(offset) } else { 0 };
+        let header_left = if self.is_numbered { HEADER.saturating_sub(offset) } else { 0 };
         piece.split_at(header_left.min(piece.len()))
     }
 
     /// The expected body from `offset`, which counts from the start of the message and lies behind the header.
     fn expected_body(&self, message: Identity, offset: usize, length: usize) -> &[u8] {
-        let header = if self.is_numbered() { HEADER } else { 0 };
+        let header = if self.is_numbered { HEADER } else { 0 };
         // An answer that ends within its header has no body, and `offset` then lies before it.
-        let start = message.phase() + offset.saturating_sub(header);
+        let start = self.start(message) + offset.saturating_sub(header);
         &self.expected[start..start + length]
     }
+}
+
+/// Which line of a file a message is.
+fn line(lines: &Lines, message: Identity) -> Range<usize> {
+    let place = (message.sequence + u64::from(message.lane)) % lines.count() as u64;
+    lines.range(place as usize)
 }
 
 /// The contract of the service, in our own words: `a` to `z` become `A` to `Z`, every other byte stays.
@@ -213,106 +301,4 @@ fn below(random: &mut Xoshiro256PlusPlus, bound: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::collections::HashSet;
-
-    fn message(payload: &Payload, identity: Identity) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        payload.append(identity, &mut bytes);
-        bytes
-    }
-
-    /// An independent server: std's own upper-casing.
-    fn answer(payload: &Payload, identity: Identity) -> Vec<u8> {
-        message(payload, identity).to_ascii_uppercase()
-    }
-
-    fn identities() -> impl Strategy<Value = Identity> {
-        (any::<u16>(), 0..=LARGEST_SEQUENCE).prop_map(|(lane, sequence)| Identity { lane, sequence })
-    }
-
-    proptest! {
-        #[test]
-        fn a_right_answer_is_intact_and_names_its_message(id in identities(), size in 0usize..3000, seed: u64) {
-            let payload = Payload::new(size, seed);
-            let answer = answer(&payload, id);
-            prop_assert_eq!(answer.len(), size);
-            prop_assert_eq!(payload.compare(id, &answer), Comparison::Intact);
-            prop_assert_eq!(payload.read_header(&answer), payload.is_numbered().then_some(id));
-        }
-
-        #[test]
-        fn every_changed_byte_is_noticed(
-            id in identities(), size in 1usize..300, seed: u64, at: prop::sample::Index, change in 1u8..
-        ) {
-            let payload = Payload::new(size, seed);
-            let mut answer = answer(&payload, id);
-            answer[at.index(size)] ^= change;
-            prop_assert_ne!(payload.compare(id, &answer), Comparison::Intact);
-            // And it does not pass as the answer to whomever the header names now.
-            if let Some(named) = payload.read_header(&answer) {
-                prop_assert_ne!(payload.compare(named, &answer), Comparison::Intact);
-            }
-        }
-
-        #[test]
-        fn a_shorter_answer_is_truncated_and_a_longer_one_corrupt(id in identities(), size in 1usize..300, cut: prop::sample::Index) {
-            let payload = Payload::new(size, 1);
-            let mut answer = answer(&payload, id);
-            prop_assert_eq!(payload.compare(id, &answer[..cut.index(size)]), Comparison::Truncated);
-            answer.push(b'X');
-            prop_assert_eq!(payload.compare(id, &answer), Comparison::Corrupt { recognisable: true });
-        }
-
-        #[test]
-        fn pieces_match_wherever_an_answer_is_cut(id in identities(), size in 1usize..300, cut: prop::sample::Index) {
-            let payload = Payload::new(size, 1);
-            let answer = answer(&payload, id);
-            let cut = cut.index(size + 1);
-            prop_assert!(payload.matches(id, 0, &answer[..cut]));
-            prop_assert!(payload.matches(id, cut, &answer[cut..]));
-        }
-
-        #[test]
-        fn the_windows_of_a_template_differ_from_one_another(seed: u64) {
-            let payload = Payload::new(NUMBERED_MINIMUM, seed);
-            let windows: HashSet<&[u8]> = payload.expected.windows(NUMBERED_MINIMUM - HEADER).take(PERIOD).collect();
-            prop_assert_eq!(windows.len(), PERIOD);
-        }
-    }
-
-    #[test]
-    fn a_period_holds_every_byte_value_and_every_word_intact() {
-        let payload = Payload::new(2 * PERIOD, 7);
-        let values: HashSet<u8> = payload.template.iter().copied().collect();
-        assert_eq!(values.len(), 256);
-        for word in WORDS {
-            assert!(payload.template.windows(word.len()).any(|window| window == word.as_bytes()), "{word}");
-        }
-    }
-
-    #[test]
-    fn a_server_that_upper_cases_unicode_or_nothing_is_noticed() {
-        let payload = Payload::new(600, 7);
-        let id = Identity { lane: 3, sequence: 99 };
-        let sent = message(&payload, id);
-        assert_eq!(
-            payload.compare(id, &sent),
-            Comparison::Corrupt { recognisable: true },
-            "an echo without upper-casing"
-        );
-        let unicode = String::from_utf8_lossy(&sent).to_uppercase();
-        assert_ne!(payload.compare(id, unicode.as_bytes()), Comparison::Intact);
-    }
-
-    #[test]
-    fn a_message_glued_together_from_two_is_noticed() {
-        let payload = Payload::new(64, 7);
-        let mut glued = answer(&payload, Identity { lane: 0, sequence: 5 });
-        glued[HEADER..].copy_from_slice(&answer(&payload, Identity { lane: 0, sequence: 6 })[HEADER..]);
-        let named = payload.read_header(&glued).unwrap();
-        assert_eq!(payload.compare(named, &glued), Comparison::Corrupt { recognisable: false });
-    }
-}
+mod tests;

@@ -6,14 +6,13 @@ use shout::target::{Protocol, Target};
 
 use crate::clock::Nanos;
 use crate::engine::{Demand, Stage, Transport};
-use crate::payload::NUMBERED_MINIMUM;
+use crate::late::Late;
+use crate::pace::Pace;
+use crate::payload::Content;
 use crate::schedule::{Process, Profile};
 
 /// The longest payload of a UDP datagram over IPv4: 65,535 less 20 bytes of IP header and 8 of UDP header.
 pub const LONGEST_DATAGRAM: usize = 65_507;
-
-/// The longest message on a stream: it, its template and its answer are held in memory.
-pub const LONGEST_MESSAGE: usize = 16 << 20;
 
 /// Lanes of one transport. Two transports together stay within the 16 bits that a header has for the lane.
 pub const MOST_LANES: usize = 32_000;
@@ -35,8 +34,12 @@ pub struct Plan {
     pub messages: Option<u64>,
     /// How long to send before measuring; what is sent then is answered before the measurement starts, and not counted.
     pub warmup: Duration,
-    /// Bytes a message.
-    pub size: usize,
+    /// What messages are made of.
+    pub content: Content,
+    /// What becomes of the messages of an open loop that cannot leave in time.
+    pub late: Late,
+    /// How to wait for the time of a send.
+    pub pace: Pace,
     /// The most datagrams that one system call sends; 1 does without segmentation and merging.
     pub longest_train: usize,
     /// A UDP answer that takes longer is lost.
@@ -75,6 +78,7 @@ impl Plan {
             demand,
             duration: Some(nanos(self.warmup)),
             messages: None,
+            late: self.late,
             seed: !self.seed,
         })
     }
@@ -85,13 +89,9 @@ impl Plan {
             demand: self.demand.clone(),
             duration: self.duration.map(nanos),
             messages: self.messages,
+            late: self.late,
             seed: self.seed,
         }
-    }
-
-    /// Whether messages are too short to carry their number.
-    pub fn is_short(&self) -> bool {
-        self.size < NUMBERED_MINIMUM
     }
 
     /// The demand in the words of a report.
@@ -104,7 +104,7 @@ impl Plan {
             }
         };
         // Without numbers in them, datagrams are told apart by there being only one: see the engine.
-        let only_one = self.is_short() && self.target.protocol == Protocol::Udp;
+        let only_one = !self.content.is_numbered() && self.target.protocol == Protocol::Udp;
         let window = if only_one { Some(1) } else { window.map(|window| window as u64) };
         Model { name, rate, profile, arrivals, window }
     }

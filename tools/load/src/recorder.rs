@@ -4,6 +4,7 @@
 
 use hdrhistogram::Histogram;
 
+use crate::by_size::BySize;
 use crate::clock::{Nanos, SECOND};
 use crate::evidence::Evidence;
 use crate::ledger::Flight;
@@ -27,6 +28,8 @@ pub fn histogram() -> Histogram<u64> {
 pub struct Counts {
     /// Messages that the schedule, or in a closed loop the window, wanted sent by the end of the stage.
     pub scheduled: u64,
+    /// Messages that were not sent because they were late; see [`Late`](crate::late::Late).
+    pub shed: u64,
     /// Messages that the kernel took, on a stream at least in part.
     pub sent: u64,
     /// Times that a socket had no room for a message.
@@ -78,6 +81,7 @@ impl Counts {
     pub fn add(&mut self, other: &Counts) {
         let Counts { reorder_extent_max, .. } = *self;
         self.scheduled += other.scheduled;
+        self.shed += other.shed;
         self.sent += other.sent;
         self.send_blocked += other.send_blocked;
         self.unsent += other.unsent;
@@ -126,6 +130,8 @@ pub struct Recorder {
     pub lag: Histogram<u64>,
     /// What the verdict on the run is made of.
     pub evidence: Evidence,
+    /// The same by the size of the messages, where they differ.
+    pub by_size: BySize,
 }
 
 impl Default for Recorder {
@@ -137,6 +143,7 @@ impl Default for Recorder {
             service: histogram(),
             lag: histogram(),
             evidence: Evidence::default(),
+            by_size: BySize::default(),
         }
     }
 }
@@ -149,18 +156,21 @@ impl Recorder {
         self.response.reset();
         self.service.reset();
         self.lag.reset();
+        self.by_size.reset();
     }
 
     /// Notes that a message left.
     pub fn sent(&mut self, flight: Flight, bytes: usize) {
         self.counts.sent += 1;
         self.counts.bytes_sent += bytes as u64;
+        self.by_size.sent(bytes);
         record(&mut self.lag, flight.issued.saturating_sub(flight.intended), &mut self.counts.clamped);
     }
 
-    /// Notes that a message got the right answer in time.
-    pub fn replied(&mut self, flight: Flight, now: Nanos) {
+    /// Notes that a message of so many bytes got the right answer in time.
+    pub fn replied(&mut self, flight: Flight, bytes: usize, now: Nanos) {
         self.counts.replied += 1;
+        self.by_size.replied(bytes, now.saturating_sub(flight.intended));
         record(&mut self.response, now.saturating_sub(flight.intended), &mut self.counts.clamped);
         record(&mut self.service, now.saturating_sub(flight.issued), &mut self.counts.clamped);
     }
@@ -184,7 +194,7 @@ mod tests {
     #[test]
     fn a_minute_and_more_is_kept_as_a_minute_and_counted() {
         let mut recorder = Recorder::default();
-        recorder.replied(Flight { intended: 0, issued: 1_000 }, 61 * SECOND);
+        recorder.replied(Flight { intended: 0, issued: 1_000 }, 64, 61 * SECOND);
         assert_eq!(recorder.counts.clamped, 2);
         assert!(recorder.response.max() >= LONGEST && recorder.response.len() == 1);
     }

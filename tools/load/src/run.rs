@@ -13,9 +13,10 @@ use crate::floor::{self, Floor};
 use crate::generator::{Generator, Wish};
 use crate::host::{self, Cpu};
 use crate::observer::{Observation, Observer, Usage};
-use crate::payload::Payload;
+use crate::payload::{Content, Payload};
 use crate::plan::{Plan, nanos};
 use crate::recorder::{self, Recorder};
+use crate::report::by_size::BySize;
 use crate::report::document::{
     Config, Connections, Counts, Document, Environment, Latencies, Latency, PerTransport, Process, SCHEMA, Time, Tool,
 };
@@ -126,8 +127,10 @@ pub fn measure(plan: &Plan, context: &Context, watch: &mut dyn FnMut(&Progress) 
     let observer = Observer::start(address, server, local);
     let began = clock.now();
     generator.record_intervals(nanos(plan.interval));
+    let spun_before = generator.spun();
     watcher.run(&mut generator, &plan.measured_stage(), Part::Measurement)?;
     let wall_ns = clock.now() - began;
+    let spun = generator.spun() - spun_before;
     let seen = observer.so_far();
     let engine = generator.engine();
     let time = Time {
@@ -147,16 +150,19 @@ pub fn measure(plan: &Plan, context: &Context, watch: &mut dyn FnMut(&Progress) 
         voluntary_switches: usage.voluntary,
         involuntary_switches: usage.involuntary,
         resident_bytes: usage.resident,
+        spun_ns: None,
     };
+    let own = seen.own.map(|usage| Process { spun_ns: Some(spun), ..process(std::process::id(), usage) });
     let parts = Parts {
         time,
         server: server.zip(seen.server).map(|(pid, usage)| process(pid, usage)),
-        generator: seen.own.map(|usage| process(std::process::id(), usage)),
+        generator: own,
         local,
         address,
         floor,
         seen,
         wall: wall_ns,
+        spun,
     };
     Ok(document(plan, context, &generator, parts))
 }
@@ -211,6 +217,7 @@ struct Parts {
     floor: Option<Floor>,
     seen: Observation,
     wall: Nanos,
+    spun: Nanos,
 }
 
 fn document(plan: &Plan, context: &Context, generator: &Generator, parts: Parts) -> Document {
@@ -231,6 +238,7 @@ fn document(plan: &Plan, context: &Context, generator: &Generator, parts: Parts)
         ] {
             sum.add(part).expect("all histograms have the same bounds");
         }
+        total.by_size.add(&recorder.by_size);
         let connect = (transport == Transport::Tcp).then(|| generator.connect_times());
         let latency = latencies(recorder, recorder.evidence.effective_size(), connect);
         per_transport.insert(transport.name().to_owned(), PerTransport { counts: (&recorder.counts).into(), latency });
@@ -244,8 +252,8 @@ fn document(plan: &Plan, context: &Context, generator: &Generator, parts: Parts)
         total: &total,
         seen: &parts.seen,
         wall: parts.wall,
+        spun: parts.spun,
     };
-    let model = plan.model();
     let exit = if counts.wrong_answers() > 0 {
         exit::WRONG_PAYLOAD
     } else if counts.replied == 0 {
@@ -262,23 +270,7 @@ fn document(plan: &Plan, context: &Context, generator: &Generator, parts: Parts)
             url: plan.target.to_string(),
             resolved: vec![parts.address.to_string()],
         },
-        config: Config {
-            model: model.name.into(),
-            rate: model.rate,
-            plan: model.profile,
-            arrivals: model.arrivals.map(|process| process.to_string()),
-            pipeline: model.window,
-            datagrams_per_send: plan.longest_train,
-            udp_sockets: plan.udp_sockets,
-            tcp_connections: plan.tcp_connections,
-            size: plan.size,
-            duration_ns: plan.duration.map(nanos),
-            messages: plan.messages,
-            warmup_ns: nanos(plan.warmup),
-            udp_timeout_ns: nanos(plan.udp_timeout),
-            tcp_timeout_ns: nanos(plan.tcp_timeout),
-            interval_ns: nanos(plan.interval),
-        },
+        config: config(plan),
         env: Environment {
             kernel: host::kernel(),
             cores: context.processors,
@@ -296,6 +288,7 @@ fn document(plan: &Plan, context: &Context, generator: &Generator, parts: Parts)
         },
         latency: latencies(&total, measured.effective_size(), connect),
         per_transport,
+        per_size: BySize::all(&total.by_size),
         intervals: generator.engine().intervals().0.iter().map(Into::into).collect(),
         server: parts.server,
         generator: parts.generator,
@@ -305,6 +298,34 @@ fn document(plan: &Plan, context: &Context, generator: &Generator, parts: Parts)
         floor: parts.floor,
         gates: Vec::new(),
         exit,
+    }
+}
+
+/// Every setting, for the record.
+fn config(plan: &Plan) -> Config {
+    let model = plan.model();
+    Config {
+        model: model.name.into(),
+        rate: model.rate,
+        plan: model.profile,
+        arrivals: model.arrivals.map(|process| process.to_string()),
+        pipeline: model.window,
+        datagrams_per_send: plan.longest_train,
+        udp_sockets: plan.udp_sockets,
+        tcp_connections: plan.tcp_connections,
+        size: plan.content.to_string(),
+        payload: match &plan.content {
+            Content::Lines(lines) => Some(lines.path().display().to_string()),
+            Content::Template(_) => None,
+        },
+        late: model.rate.map(|_| plan.late.to_string()),
+        pace: plan.pace.name().into(),
+        duration_ns: plan.duration.map(nanos),
+        messages: plan.messages,
+        warmup_ns: nanos(plan.warmup),
+        udp_timeout_ns: nanos(plan.udp_timeout),
+        tcp_timeout_ns: nanos(plan.tcp_timeout),
+        interval_ns: nanos(plan.interval),
     }
 }
 

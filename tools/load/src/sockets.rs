@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use shout::batch::{self, Batch, DatagramIo, Replies, Reply};
 
 use crate::clock::{Clock, SECOND};
+use crate::outbox::{Begun, Filled, Outbox, Room};
 use crate::recorder;
 
 /// Asked for on each UDP socket, so that answers are not dropped on our side while we are busy sending.
@@ -83,17 +84,15 @@ pub enum Received {
 #[derive(Debug)]
 pub struct DatagramLane {
     io: batch::Socket,
-    /// Messages that wait to be sent, each of the same size, one behind the other.
-    outbox: Vec<u8>,
-    waiting: usize,
-    message: usize,
-    longest_train: usize,
+    /// At most one train.
+    outbox: Outbox,
+    room: Room,
     /// How a train is described to the kernel; kept for its memory.
     train: Replies,
 }
 
 impl DatagramLane {
-    fn open(address: SocketAddr, message: usize, longest_train: usize) -> io::Result<Self> {
+    fn open(address: SocketAddr, longest_message: usize, longest_train: usize) -> io::Result<Self> {
         let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         let socket = UdpSocket::bind(any.parse().expect("a literal address"))?;
         socket.connect(address)?;
@@ -102,14 +101,13 @@ impl DatagramLane {
         #[cfg(target_os = "linux")]
         let _ = rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, UDP_RECEIVE_BUFFER);
         let io = Self::io(socket, longest_train)?;
-        let longest_train = longest_train.min(io.segments_max()).min(TRAIN_BYTES / message.max(1)).max(1);
-        let reply = Reply { peer: address, local: None, parts: 0..1, segment: message, length: 0 };
+        let room = Room { messages: longest_train.min(io.segments_max()), bytes: TRAIN_BYTES, is_train: true };
+        let bytes = (room.messages * longest_message).min(TRAIN_BYTES).max(longest_message);
+        let reply = Reply { peer: address, local: None, parts: 0..1, segment: 0, length: 0 };
         Ok(DatagramLane {
             io,
-            outbox: Vec::with_capacity(longest_train * message),
-            waiting: 0,
-            message,
-            longest_train,
+            outbox: Outbox::with_capacity(bytes, room.messages),
+            room,
             train: Replies { list: vec![reply], parts: vec![0..0; 1] },
         })
     }
@@ -128,53 +126,46 @@ impl DatagramLane {
         batch::Socket::new(socket, batch::UdpIo::Portable)
     }
 
-    /// Messages that one system call sends, and thus the most that may share one time of issue.
-    pub fn longest_train(&self) -> usize {
-        self.longest_train
+    /// What one system call sends, and thus the most that may share one time of issue.
+    pub fn room(&self) -> Room {
+        self.room
     }
 
-    /// Where to put messages; tell how many with [`added`](Self::added).
-    pub fn outbox(&mut self) -> &mut Vec<u8> {
+    /// Where to put messages.
+    pub fn outbox(&mut self) -> &mut Outbox {
         &mut self.outbox
-    }
-
-    /// `messages` have been put into the outbox.
-    pub fn added(&mut self, messages: usize) {
-        self.waiting += messages;
-        debug_assert_eq!(self.outbox.len(), self.waiting * self.message);
     }
 
     /// Whether messages wait to be sent.
     pub fn has_waiting(&self) -> bool {
-        self.waiting > 0
+        self.outbox.messages() > 0
     }
 
     /// Takes back what waits.
     pub fn clear(&mut self) {
         self.outbox.clear();
-        self.waiting = 0;
     }
 
     /// Sends what waits.
     pub fn flush(&mut self) -> Flush {
-        let (mut issued, mut unsent, mut refused) = (0, 0, 0);
+        let (mut issued, mut bytes, mut unsent, mut refused) = (0, 0, 0, 0);
         let next = loop {
-            let length = self.longest_train.min(self.waiting - issued);
-            if length == 0 {
+            let train = self.outbox.next(issued, self.room);
+            if train.messages == 0 {
                 break AfterFlush::Continue;
             }
-            match self.send(issued, length) {
-                Ok(()) => issued += length,
+            match self.send(bytes, train) {
+                Ok(()) => (issued, bytes) = (issued + train.messages, bytes + train.bytes),
                 // The queue of the network interface was full. Linux drops such a datagram without a word, so here as
                 // there it has been sent, and is lost.
                 Err(error) if is(&error, Errno::NOBUFS) => {
-                    issued += length;
-                    unsent += length as u64;
+                    (issued, bytes) = (issued + train.messages, bytes + train.bytes);
+                    unsent += train.messages as u64;
                 }
                 // The message is longer than the path lets through in one packet, or the interface cannot do the
                 // checksums: single datagrams still go, if need be in fragments.
-                Err(error) if length > 1 && SEGMENTATION_REFUSED.iter().any(|&errno| is(&error, errno)) => {
-                    self.longest_train = 1;
+                Err(error) if train.messages > 1 && SEGMENTATION_REFUSED.iter().any(|&errno| is(&error, errno)) => {
+                    self.room.messages = 1;
                 }
                 Err(error) => match error.kind() {
                     ErrorKind::Interrupted => {}
@@ -185,20 +176,20 @@ impl DatagramLane {
                 },
             }
         };
-        self.waiting -= issued;
-        self.outbox.drain(..issued * self.message);
+        self.outbox.remove(issued, bytes);
         Flush { issued, unsent, refused, next }
     }
 
-    /// Sends `count` of the messages that wait, from the one with this index on, in one system call.
-    fn send(&mut self, first: usize, count: usize) -> io::Result<()> {
-        let bytes = first * self.message..(first + count) * self.message;
-        if count == 1 {
-            return self.io.socket_mut().send(&self.outbox[bytes]).map(drop);
+    /// Sends messages that start so many bytes into the outbox, in one system call.
+    fn send(&mut self, from: usize, train: Filled) -> io::Result<()> {
+        let bytes = from..from + train.bytes;
+        if train.messages == 1 {
+            return self.io.socket_mut().send(&self.outbox.bytes()[bytes]).map(drop);
         }
-        self.train.list[0].length = bytes.len();
+        self.train.list[0].segment = train.first;
+        self.train.list[0].length = train.bytes;
         self.train.parts[0] = bytes;
-        self.io.send(&self.outbox, &self.train, 0).map(drop)
+        self.io.send(self.outbox.bytes(), &self.train, 0).map(drop)
     }
 
     /// Receives one datagram, or several that the kernel merged, into a batch of one slot: see [`datagrams`].
@@ -240,34 +231,37 @@ pub fn datagrams(batch: &Batch) -> impl Iterator<Item = &[u8]> {
 #[derive(Debug)]
 pub struct StreamLane {
     stream: TcpStream,
-    /// Whole messages, of which the first `written` bytes have left.
-    outbox: Vec<u8>,
+    /// Its first `written` bytes have left.
+    outbox: Outbox,
     written: usize,
-    message: usize,
+    begun: Begun,
 }
 
 impl StreamLane {
-    /// Bytes composed before a write: what a write takes in one go on a default socket buffer.
-    pub const BATCH_BYTES: usize = 64 << 10;
+    /// What is composed before a write: what a write takes in one go on a default socket buffer.
+    pub const ROOM: Room = Room { messages: usize::MAX, bytes: 64 << 10, is_train: false };
+
+    fn new(stream: TcpStream) -> Self {
+        StreamLane { stream, outbox: Outbox::default(), written: 0, begun: Begun::default() }
+    }
 
     /// Where to put messages.
-    pub fn outbox(&mut self) -> &mut Vec<u8> {
+    pub fn outbox(&mut self) -> &mut Outbox {
         &mut self.outbox
     }
 
     /// Whether bytes wait to be sent.
     pub fn has_waiting(&self) -> bool {
-        self.written < self.outbox.len()
+        self.written < self.outbox.bytes().len()
     }
 
     /// Writes what waits, until all has left or the socket is full.
     pub fn flush(&mut self) -> Flush {
-        let begun_before = self.written.div_ceil(self.message);
         let next = loop {
-            if self.written == self.outbox.len() {
+            if !self.has_waiting() {
                 break AfterFlush::Continue;
             }
-            match self.stream.write(&self.outbox[self.written..]) {
+            match self.stream.write(&self.outbox.bytes()[self.written..]) {
                 Ok(0) => break AfterFlush::Broken(ErrorKind::WriteZero.into()),
                 Ok(written) => self.written += written,
                 Err(error) => match error.kind() {
@@ -277,10 +271,10 @@ impl StreamLane {
                 },
             }
         };
-        let issued = self.written.div_ceil(self.message) - begun_before;
+        let issued = self.begun.advance(&self.outbox, self.written);
         if !self.has_waiting() {
             self.outbox.clear();
-            self.written = 0;
+            (self.written, self.begun) = (0, Begun::default());
         }
         Flush { issued, unsent: 0, refused: 0, next }
     }
@@ -301,19 +295,20 @@ impl StreamLane {
     }
 }
 
-/// Opens and registers UDP sockets; the first gets `first_token`. They send at most `longest_train` messages a system
+/// Opens and registers UDP sockets, with memory for `longest_message` bytes and for a train; the first gets
+/// `first_token`. They send at most `longest_train` messages a system
 /// call, and fewer where the kernel takes no more.
 pub fn open_datagrams(
     poll: &Poll,
     address: SocketAddr,
     count: usize,
-    message: usize,
+    longest_message: usize,
     longest_train: usize,
     first_token: usize,
 ) -> io::Result<Vec<DatagramLane>> {
     (0..count)
         .map(|index| {
-            let mut lane = DatagramLane::open(address, message, longest_train)?;
+            let mut lane = DatagramLane::open(address, longest_message, longest_train)?;
             let token = Token(first_token + index);
             poll.registry().register(lane.io.socket_mut(), token, Interest::READABLE | Interest::WRITABLE)?;
             Ok(lane)
@@ -327,7 +322,6 @@ pub fn open_streams(
     poll: &mut Poll,
     address: SocketAddr,
     count: usize,
-    message: usize,
     first_token: usize,
 ) -> io::Result<(Vec<StreamLane>, Histogram<u64>)> {
     let clock = Clock::start();
@@ -342,7 +336,7 @@ pub fn open_streams(
             let mut stream = TcpStream::connect(address)?;
             let token = Token(first_token + lanes.len());
             poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-            lanes.push(StreamLane { stream, outbox: Vec::new(), written: 0, message });
+            lanes.push(StreamLane::new(stream));
         }
         match poll.poll(&mut events, Some(CONNECT_TIMEOUT)) {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}

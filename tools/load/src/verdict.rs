@@ -85,7 +85,8 @@ const RATE_MISSED: Limits = Limits { suspect: 0.01, invalid: 0.05 };
 /// fastest service times there are, which a median shows through; at twenty the tail is the generator's.
 const LAG: Limits = Limits { suspect: 5.0, invalid: 20.0 };
 
-/// The share of the time that the generator's thread was on a processor, from which on it has no headroom for a burst.
+/// The share of the time that the generator's thread was on a processor, but for waiting, from which on it has no
+/// headroom for a burst.
 const BUSY: f64 = 0.9;
 
 /// A server that uses this much of a processor is the limit of a closed loop, however busy the generator is too.
@@ -154,7 +155,8 @@ pub struct Facts {
     pub lag_p99: Nanos,
     /// The median service time.
     pub service_p50: Nanos,
-    /// The share of the time that the generator's thread was on a processor.
+    /// The share of the time that the generator's thread was on a processor and did not only wait for the time of a
+    /// send.
     pub own_cpu: Option<f64>,
     /// The same for the server's process, 2.0 being two processors.
     pub server_cpu: Option<f64>,

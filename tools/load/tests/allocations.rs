@@ -7,6 +7,8 @@ use std::time::Duration;
 use shout::target::{Protocol, Target};
 use shout_load::engine::{Demand, Stage};
 use shout_load::generator::{Generator, Wish};
+use shout_load::late::Late;
+use shout_load::pace::Pace;
 use shout_load::plan::Plan;
 use shout_load::schedule::{Process, Profile};
 
@@ -48,7 +50,9 @@ fn allocations_of(demand: Demand) -> u64 {
         duration: None,
         messages: Some(MESSAGES),
         warmup: Duration::ZERO,
-        size: 64,
+        content: 64.into(),
+        late: Late::Queue,
+        pace: Pace::Hybrid,
         longest_train: 64,
         udp_timeout: Duration::from_secs(5),
         tcp_timeout: Duration::from_secs(5),

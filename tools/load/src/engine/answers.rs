@@ -36,7 +36,7 @@ impl Engine {
         }
         let settled = match arrival {
             Arrival::OnTime(flight) if is_intact => {
-                recorder.replied(flight, now);
+                recorder.replied(flight, bytes.len(), now);
                 recorder.evidence.replied(flight, Identity { lane: index as u16, sequence }, now);
                 true
             }
@@ -82,7 +82,8 @@ impl Engine {
                 return;
             };
             let message = Identity { lane: index as u16, sequence: owed.sequence };
-            let missing = self.payload.length(message) - owed.offset;
+            let length = self.payload.length(message);
+            let missing = length - owed.offset;
             let (piece, rest) = bytes.split_at(missing.min(bytes.len()));
             bytes = rest;
             ledger.piece(piece.len(), self.payload.matches(message, owed.offset, piece));
@@ -91,7 +92,7 @@ impl Engine {
             }
             if let Some((flight, is_intact)) = ledger.complete() {
                 if is_intact {
-                    recorder.replied(flight, now);
+                    recorder.replied(flight, length, now);
                     recorder.evidence.replied(flight, message, now);
                 } else {
                     recorder.counts.corrupt += 1;
@@ -120,7 +121,8 @@ fn identify(payload: &Payload, ledger: &mut DatagramLedger, lane: u16, bytes: &[
     if !payload.is_numbered() {
         return identify_by_content(payload, ledger, lane, bytes);
     }
-    let unreadable = if bytes.len() < payload.longest() {
+    // Shorter than any message: that much can be said. What was longer may have been cut as well, but is wrong besides.
+    let unreadable = if bytes.len() < payload.content().shortest() {
         Comparison::Truncated
     } else {
         Comparison::Corrupt { recognisable: false }

@@ -87,7 +87,7 @@ impl Engine {
                 Want::Nothing | Want::Answers => 0,
                 // A run that ends by its number of messages leaves nothing undone.
                 Want::Arrivals { .. } if self.messages_left == 0 => 0,
-                Want::Arrivals { arrivals, .. } => arrivals.left_before(now - self.started),
+                Want::Arrivals { due, .. } => due.left_before(now - self.started),
             };
             group.want = Want::Nothing;
             group.ready.clear();
@@ -112,7 +112,7 @@ impl Engine {
             }
             let counts = &mut group.recorder.counts;
             counts.in_flight_at_end = in_flight as u64;
-            counts.scheduled += counts.sent + (outstanding - in_flight) as u64;
+            counts.scheduled += counts.sent + counts.shed + (outstanding - in_flight) as u64;
             debug_assert!(counts.is_balanced(), "{counts:?}");
         }
     }

@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use super::{Engine, Transport};
 use crate::clock::Nanos;
+use crate::late::Due;
 use crate::ledger::{DatagramLedger, StreamLedger};
 use crate::recorder::Recorder;
-use crate::schedule::Arrivals;
 
 #[derive(Debug)]
 pub(super) enum Book {
@@ -36,6 +36,14 @@ impl Lane {
         }
     }
 
+    /// The number of the next message to compose.
+    pub(super) fn next_composed(&self) -> u64 {
+        match &self.book {
+            Book::Datagrams(ledger) => ledger.next_composed(),
+            Book::Stream(ledger) => ledger.next_composed(),
+        }
+    }
+
     /// Messages composed that the kernel has not taken yet.
     pub(super) fn unsent(&self) -> usize {
         match &self.book {
@@ -49,7 +57,7 @@ impl Lane {
 pub(super) enum Want {
     Nothing,
     Answers,
-    Arrivals { arrivals: Arrivals, window: usize },
+    Arrivals { due: Due, window: usize },
 }
 
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! What the engine is told: its lanes, and one stretch of load after the other. Pure: no I/O.
 
 use crate::clock::Nanos;
+use crate::late::Late;
 use crate::schedule::{Process, Profile};
 
 /// What a lane is made of.
@@ -53,8 +54,10 @@ pub struct Stage {
     pub demand: Demand,
     /// Send for this long.
     pub duration: Option<Nanos>,
-    /// Send this many messages over all lanes.
+    /// Send this many messages over all lanes, less those that are shed.
     pub messages: Option<u64>,
+    /// What becomes of the messages of an open loop that cannot leave in time.
+    pub late: Late,
     /// Repeats the arrival times.
     pub seed: u64,
 }

@@ -11,7 +11,7 @@ const MEBI: f64 = 1_048_576.0;
 
 /// A column of the table of latencies: `LOST` stands for a percentile that lies among the messages lost.
 pub(super) fn all_in(text: &mut String, run: &Document, names: &[&str]) -> std::fmt::Result {
-    if run.counts.lost + run.counts.wrong == 0 {
+    if run.counts.lost + run.counts.wrong + run.counts.shed == 0 {
         return Ok(()); // the same as the response times
     }
     let column = |name: &&str| match run.loss.all_in.get(*name) {
@@ -23,7 +23,7 @@ pub(super) fn all_in(text: &mut String, run: &Document, names: &[&str]) -> std::
     for name in names.iter().chain(&["100"]) {
         write!(text, " {:>10}", column(name))?;
     }
-    writeln!(text, "\n  † a message without a right answer took for ever")
+    writeln!(text, "\n  † a message without a right answer, or shed, took for ever")
 }
 
 /// How well the 99th percentile is known.
@@ -121,8 +121,10 @@ fn verdict(text: &mut String, run: &Document) -> std::fmt::Result {
 }
 
 fn process(process: &Process) -> String {
+    let spun = process.spun_ns.filter(|&spun| spun > 0);
+    let spun = spun.map_or_else(String::new, |spun| format!(" ({} waiting)", percent(spun, process.wall_ns)));
     format!(
-        "pid {} {}   cpu {}   {} us a message   switches {}/s, involuntary {}   rss {:.1} MiB",
+        "pid {} {}   cpu {}{spun}   {} us a message   switches {}/s, involuntary {}   rss {:.1} MiB",
         process.pid,
         process.name,
         percent(process.cpu_ns, process.wall_ns),

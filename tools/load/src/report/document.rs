@@ -11,6 +11,7 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 use serde::{Deserialize, Serialize};
 
+use super::by_size::BySize;
 use super::intervals::Interval;
 use super::trust::{GateResult, Loss, Outlier};
 use crate::evidence;
@@ -51,6 +52,9 @@ pub struct Document {
     pub latency: Latencies,
     /// The same for each transport.
     pub per_transport: BTreeMap<String, PerTransport>,
+    /// The same for each size, or for each range of sizes, where messages differ in size.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub per_size: Vec<BySize>,
     /// The same over time. Their histograms add up to those of the whole, exactly.
     pub intervals: Vec<Interval>,
     /// The server's side, where it runs on this machine.
@@ -111,8 +115,18 @@ pub struct Config {
     pub udp_sockets: usize,
     /// TCP connections.
     pub tcp_connections: usize,
-    /// Bytes a message.
-    pub size: usize,
+    /// Bytes a message: a number, or the spread of sizes as `--size` takes it, or `lines:` and the shortest and the
+    /// longest line of a file.
+    pub size: String,
+    /// The file whose lines were sent.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub payload: Option<String>,
+    /// What became of late messages, as `--late` takes it; open loop only.
+    #[serde(default)]
+    pub late: Option<String>,
+    /// How the generator waited for the time of a send, as `--pace` takes it.
+    #[serde(default)]
+    pub pace: String,
     /// How long to send, if that was bounded.
     pub duration_ns: Option<u64>,
     /// How many messages to send, if that was bounded.
@@ -160,6 +174,8 @@ pub struct Time {
 #[expect(missing_docs, reason = "each field is documented where it is counted")]
 pub struct Counts {
     pub scheduled: u64,
+    #[serde(default)]
+    pub shed: u64,
     pub sent: u64,
     pub send_blocked: u64,
     pub unsent: u64,
@@ -183,6 +199,7 @@ impl From<&recorder::Counts> for Counts {
     fn from(counts: &recorder::Counts) -> Self {
         Counts {
             scheduled: counts.scheduled,
+            shed: counts.shed,
             sent: counts.sent,
             send_blocked: counts.send_blocked,
             unsent: counts.unsent,
@@ -354,6 +371,9 @@ pub struct Process {
     pub involuntary_switches: u64,
     /// Its resident memory at the end, in bytes.
     pub resident_bytes: u64,
+    /// The generator only: the part of `cpu_ns` in which it did nothing but wait for the time of a send.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub spun_ns: Option<u64>,
 }
 
 #[cfg(test)]
@@ -377,7 +397,10 @@ impl Document {
                 pipeline: Some(1),
                 udp_sockets: 1,
                 tcp_connections: 0,
-                size: 64,
+                size: "64".into(),
+                payload: None,
+                late: None,
+                pace: "hybrid".into(),
                 duration_ns: None,
                 messages: None,
                 warmup_ns: 0,
@@ -391,6 +414,7 @@ impl Document {
             connections: Connections::default(),
             latency: latencies,
             per_transport: BTreeMap::new(),
+            per_size: Vec::new(),
             intervals: Vec::new(),
             server: None,
             generator: None,

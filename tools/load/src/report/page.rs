@@ -152,6 +152,7 @@ fn messages(run: &Document) -> String {
     let counts = &run.counts;
     let rows = [
         ("scheduled", counts.scheduled),
+        ("shed", counts.shed),
         ("sent", counts.sent),
         ("replied", counts.replied),
         ("lost", counts.lost),
@@ -191,7 +192,7 @@ fn setting(run: &Document) -> String {
     let rows = [
         ("target", format!("{} ({})", run.target.url, run.target.resolved.join(", "))),
         ("load", load + &window),
-        ("messages", format!("{} B on {}", count(config.size as u64), lanes.join(" and "))),
+        ("messages", format!("{} on {}", super::by_size::size(&config.size), lanes.join(" and "))),
         (
             "time",
             format!(

@@ -24,6 +24,7 @@ pub fn text(run: &Document) -> String {
     let _ = header(&mut text, run);
     let _ = traffic(&mut text, run);
     let _ = latencies(&mut text, run);
+    let _ = super::by_size::table(&mut text, run);
     let _ = distribution(&mut text, &run.latency.response);
     let _ = super::sparkline::over_time(&mut text, run);
     let _ = closing::text(&mut text, run);
@@ -37,13 +38,19 @@ fn header(text: &mut String, run: &Document) -> std::fmt::Result {
         (Some(rate), Some(arrivals)) => parts.push(format!("open loop · {arrivals} · {} msg/s", count(rate as u64))),
         _ => parts.push("closed loop".into()),
     }
+    if let Some(late) = config.late.as_deref().filter(|&late| late != "queue") {
+        parts.push(format!("late {late}"));
+    }
     if let Some(plan) = &config.plan {
         parts.push(format!("plan {plan}"));
     }
     if let Some(window) = config.pipeline {
         parts.push(format!("{} in flight each", count(window)));
     }
-    parts.push(format!("{} B", count(config.size as u64)));
+    match &config.payload {
+        Some(file) => parts.push(format!("{} of {file}", super::by_size::size(&config.size))),
+        None => parts.push(super::by_size::size(&config.size)),
+    }
     if run.per_transport.contains_key("udp") {
         parts.push(plural(config.udp_sockets, "UDP socket"));
     }
@@ -108,6 +115,14 @@ fn traffic(text: &mut String, run: &Document) -> std::fmt::Result {
         count(counts.reorder_extent_max),
         count(counts.stray)
     )?;
+    if counts.shed > 0 {
+        writeln!(
+            text,
+            "  shed     {} ({} of the schedule): late, and not sent",
+            count(counts.shed),
+            percent(counts.shed, counts.scheduled)
+        )?;
+    }
     closing::losses(text, run)?;
     let verdict = if counts.corrupt + counts.truncated > 0 {
         "THE SERVER ANSWERS WRONG BYTES"

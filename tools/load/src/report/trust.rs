@@ -36,8 +36,8 @@ pub struct Loss {
     pub longest_burst: u64,
     /// How many runs of lost datagrams were 1, 2-3, 4-7, … long.
     pub bursts: BTreeMap<String, u64>,
-    /// Percentiles and the maximum of the response time when a message without a right answer counts as having taken
-    /// for ever; null where that is the value.
+    /// Percentiles and the maximum of the response time when a message without a right answer, or shed, counts as having
+    /// taken for ever; null where that is the value.
     pub all_in: BTreeMap<String, Option<u64>>,
     /// TCP segments sent again on this machine during the measurement, by anybody.
     #[serde(skip_serializing_if = "Option::is_none", default)]

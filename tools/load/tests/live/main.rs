@@ -5,6 +5,7 @@ mod faults;
 mod lab;
 mod program;
 mod servers;
+mod shape;
 mod showing;
 mod trains;
 mod verify;
