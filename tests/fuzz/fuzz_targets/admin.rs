@@ -2,7 +2,7 @@
 //! it was cut. The first bytes of the input say where.
 #![no_main]
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 use std::time::Instant;
 
 use libfuzzer_sys::fuzz_target;
@@ -55,30 +55,22 @@ struct Peer<'a> {
     answer: Vec<u8>,
 }
 
+impl Peer<'_> {
+    fn next_cut(&mut self) -> usize {
+        usize::from(*self.cuts.next().unwrap()).max(1)
+    }
+}
+
 impl Read for Peer<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        // Every sixteenth piece has to be waited for.
-        match usize::from(*self.cuts.next().unwrap()) {
-            cut if cut % 16 == 1 && !self.rest.is_empty() => {
-                let (first, rest) = self.rest.split_at(1);
-                buffer[0] = first[0];
-                self.rest = rest;
-                Ok(1)
-            }
-            cut => {
-                let length = (16 * cut).clamp(1, buffer.len());
-                self.rest.read(&mut buffer[..length])
-            }
-        }
+        let length = self.next_cut().min(buffer.len());
+        self.rest.read(&mut buffer[..length])
     }
 }
 
 impl Write for Peer<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let length = match usize::from(*self.cuts.next().unwrap()) {
-            cut if cut % 16 == 2 => return Err(ErrorKind::Interrupted.into()),
-            cut => (16 * cut).clamp(1, bytes.len()),
-        };
+        let length = self.next_cut().min(bytes.len());
         self.answer.extend_from_slice(&bytes[..length]);
         Ok(length)
     }
