@@ -2,7 +2,7 @@
 //!
 //! | page | says |
 //! |---|---|
-//! | `/metrics` | every counter and histogram, in OpenMetrics or in Prometheus's older text format: [`metrics`] |
+//! | `/metrics` | every counter and histogram, in `OpenMetrics` or in Prometheus's older text format: [`metrics`] |
 //! | `/healthz` | 200: the loop turns |
 //! | `/readyz` | 200 while new peers are welcome, 503 once the server is stopping |
 //!
@@ -171,7 +171,7 @@ pub fn answer(request: Result<Request, Status>, facts: &Facts, state: &dyn Fn() 
     http::response(status, content_type, &body, is_head)
 }
 
-/// Which format a monitor asks for with its `Accept` header: OpenMetrics, unless it only takes the older one.
+/// Which format a monitor asks for with its `Accept` header: `OpenMetrics`, unless it only takes the older one.
 fn format(accept: &str) -> Format {
     if accept.contains("text/plain") && !accept.contains("application/openmetrics-text") {
         Format::Text

@@ -67,7 +67,7 @@ impl fmt::Debug for Histogram {
 /// What the values of a histogram are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
-    /// Nanoseconds; shown in seconds, as OpenMetrics wants times.
+    /// Nanoseconds; shown in seconds, as `OpenMetrics` wants times.
     Nanoseconds,
     /// Bytes.
     Bytes,
@@ -172,7 +172,9 @@ mod tests {
         ) {
             let histogram = |values: &[u64]| {
                 let mut histogram = Histogram::default();
-                values.iter().for_each(|&value| histogram.record(value));
+                for &value in values {
+                    histogram.record(value);
+                }
                 histogram
             };
             let mut sum = histogram(&one);

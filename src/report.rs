@@ -176,13 +176,13 @@ impl Reporter {
     }
 
     /// Answers the question for the counters. The last loop to do so prints the sum.
-    pub fn report(&self, reading: Reading) {
+    pub fn report(&self, reading: &Reading) {
         let Some(sum) = self.publish(reading, true) else { return };
         counters(&sum);
     }
 
     /// Publishes this loop's reading, which is due; the first loop prints what has changed in all, if that is due.
-    pub fn tick(&mut self, now: Instant, reading: Reading) {
+    pub fn tick(&mut self, now: Instant, reading: &Reading) {
         let sum = self.publish(reading, false);
         if let Some(due) = self.share_due.as_mut().filter(|due| **due <= now) {
             *due = now + SHARE_INTERVAL;
@@ -197,8 +197,8 @@ impl Reporter {
     }
 
     /// What all loops say: this one now, the others when they last shared it.
-    pub fn sum(&self, reading: Reading) -> Reading {
-        self.publish(reading, false).unwrap_or(reading)
+    pub fn sum(&self, reading: &Reading) -> Reading {
+        self.publish(reading, false).unwrap_or(*reading)
     }
 
     /// Whether all other loops have ended.
@@ -207,10 +207,10 @@ impl Reporter {
     }
 
     /// Puts a reading on the board. The sum of all loops' last readings; of an answer, once everybody has given one.
-    fn publish(&self, reading: Reading, asked: bool) -> Option<Reading> {
+    fn publish(&self, reading: &Reading, asked: bool) -> Option<Reading> {
         let mut entries = self.board.entries.lock().ok()?;
         let asked_before = entries[self.index].asked;
-        entries[self.index] = Entry { reading, asked: asked || asked_before };
+        entries[self.index] = Entry { reading: *reading, asked: asked || asked_before };
         if asked && !entries.iter().all(|entry| entry.asked) {
             return None;
         }
@@ -260,9 +260,9 @@ mod tests {
             unsent,
         };
         for _ in 0..2 {
-            assert_eq!(reporters[0].publish(reading(1, 5, 100), true), None);
-            assert_eq!(reporters[0].publish(reading(1, 5, 100), true), None, "the same loop twice is not every loop");
-            assert_eq!(reporters[1].publish(reading(1, 7, 200), true), Some(reading(2, 12, 300)));
+            assert_eq!(reporters[0].publish(&reading(1, 5, 100), true), None);
+            assert_eq!(reporters[0].publish(&reading(1, 5, 100), true), None, "the same loop twice is not every loop");
+            assert_eq!(reporters[1].publish(&reading(1, 7, 200), true), Some(reading(2, 12, 300)));
         }
     }
 
@@ -274,10 +274,10 @@ mod tests {
         let first = reporters.remove(0);
         let mut other = reporters.remove(0).sharing(start);
         assert_eq!((first.deadline(), other.deadline()), (None, Some(start)));
-        other.tick(start, reading(5));
-        assert_eq!(first.sum(reading(1)), reading(6));
+        other.tick(start, &reading(5));
+        assert_eq!(first.sum(&reading(1)), reading(6));
         assert!(!other.is_due(start) && other.is_due(start + SHARE_INTERVAL));
-        other.tick(start + SHARE_INTERVAL, reading(7));
-        assert_eq!(first.sum(reading(2)), reading(9));
+        other.tick(start + SHARE_INTERVAL, &reading(7));
+        assert_eq!(first.sum(&reading(2)), reading(9));
     }
 }

@@ -104,7 +104,7 @@ impl Server {
         loop {
             self.turn(None)?;
             if let Some(ending) = self.ending() {
-                self.reporter.sum(self.reading());
+                self.reporter.sum(&self.reading());
                 return Ok(ending);
             }
         }
@@ -138,7 +138,8 @@ impl Server {
         }
         self.administer();
         if self.reporter.is_due(self.now) {
-            self.reporter.tick(self.now, self.reading());
+            let reading = self.reading();
+            self.reporter.tick(self.now, &reading);
         }
         self.notifier.tick(self.now);
         if self.times_turns {
@@ -244,7 +245,7 @@ impl Server {
         let wishes: Vec<Wish> = self.signals.wishes().collect();
         for wish in wishes {
             match wish {
-                Wish::Report => self.reporter.report(self.reading()),
+                Wish::Report => self.reporter.report(&self.reading()),
                 Wish::Stop(signal) if self.stopping.is_some() => self.forced = Some(signal),
                 Wish::Stop(_) => self.stop(),
             }

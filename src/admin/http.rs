@@ -167,27 +167,30 @@ pub fn refusal(status: Status) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn page(page: Page) -> Option<Result<Request, Status>> {
-        Some(Ok(Request { page, is_head: false }))
+    fn get(page: Page) -> Request {
+        Request { page, is_head: false }
     }
 
     #[test]
     fn requests_and_what_they_ask_for() {
         let open = Page::Metrics(Format::OpenMetrics);
         let rows: &[(&str, Option<Result<Request, Status>>)] = &[
-            ("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", page(open)),
-            ("GET /metrics?debug=1 HTTP/1.1\r\nhost: x\r\n\r\n", page(open)),
-            ("GET http://x:1/metrics HTTP/1.1\r\nHost: x:1\r\n\r\n", page(open)),
-            ("GET /metrics HTTP/1.0\r\n\r\n", page(open)),
-            ("GET /metrics HTTP/1.0\r\nAccept: */*\r\n\r\n", page(open)),
-            ("GET /metrics HTTP/1.0\r\nAccept: text/plain;version=0.0.4\r\n\r\n", page(Page::Metrics(Format::Text))),
+            ("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", Some(Ok(get(open)))),
+            ("GET /metrics?debug=1 HTTP/1.1\r\nhost: x\r\n\r\n", Some(Ok(get(open)))),
+            ("GET http://x:1/metrics HTTP/1.1\r\nHost: x:1\r\n\r\n", Some(Ok(get(open)))),
+            ("GET /metrics HTTP/1.0\r\n\r\n", Some(Ok(get(open)))),
+            ("GET /metrics HTTP/1.0\r\nAccept: */*\r\n\r\n", Some(Ok(get(open)))),
+            (
+                "GET /metrics HTTP/1.0\r\nAccept: text/plain;version=0.0.4\r\n\r\n",
+                Some(Ok(get(Page::Metrics(Format::Text)))),
+            ),
             (
                 "GET /metrics HTTP/1.0\r\nAccept: application/OpenMetrics-text\r\nAccept: text/plain;q=0.5\r\n\r\n",
-                page(open),
+                Some(Ok(get(open))),
             ),
-            ("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", page(Page::Health)),
-            ("GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", page(Page::Health)),
-            ("GET /readyz HTTP/1.1\r\nHost: x\r\n\r\nGET /metrics", page(Page::Ready)),
+            ("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", Some(Ok(get(Page::Health)))),
+            ("GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", Some(Ok(get(Page::Health)))),
+            ("GET /readyz HTTP/1.1\r\nHost: x\r\n\r\nGET /metrics", Some(Ok(get(Page::Ready)))),
             ("HEAD /readyz HTTP/1.1\r\nHost: x\r\n\r\n", Some(Ok(Request { page: Page::Ready, is_head: true }))),
             ("GET /metrics HTTP/1.1\r\nHost: x\r\n\r", None),
             ("", None),
@@ -215,11 +218,11 @@ mod tests {
             let start = "GET /healthz HTTP/1.0\r\nX: ";
             format!("{start}{}\r\n\r\n", "x".repeat(length - start.len() - 4))
         };
-        assert_eq!(read(head(HEAD_MAX).as_bytes()), page(Page::Health));
+        assert_eq!(read(head(HEAD_MAX).as_bytes()), Some(Ok(get(Page::Health))));
         assert_eq!(read(head(HEAD_MAX + 1).as_bytes()), Some(Err(Status::HeadTooLarge)));
         assert_eq!(read(&head(HEAD_MAX).as_bytes()[..HEAD_MAX - 1]), None);
         let many = |number| format!("GET /healthz HTTP/1.0\r\n{}\r\n", "X: y\r\n".repeat(number));
-        assert_eq!(read(many(HEADERS_MAX).as_bytes()), page(Page::Health));
+        assert_eq!(read(many(HEADERS_MAX).as_bytes()), Some(Ok(get(Page::Health))));
         assert_eq!(read(many(HEADERS_MAX + 1).as_bytes()), Some(Err(Status::HeadTooLarge)));
     }
 

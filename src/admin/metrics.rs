@@ -1,6 +1,6 @@
 //! The page of metrics: everything that is counted, as text. Pure: no I/O.
 //!
-//! OpenMetrics 1.0 (RFC draft-richih-opsawg-openmetrics-00), and the format of Prometheus before it, version 0.0.4, for
+//! `OpenMetrics` 1.0 (draft-richih-opsawg-openmetrics-00), and the format of Prometheus before it, version 0.0.4, for
 //! tools that read no other. They differ in where a counter's `_total` stands, in what has a type of its own, and in the
 //! line that ends the page.
 
@@ -13,7 +13,7 @@ use crate::sockets::Buffer;
 /// Which format a page has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// OpenMetrics 1.0.
+    /// `OpenMetrics` 1.0.
     OpenMetrics,
     /// Prometheus's text format, 0.0.4.
     Text,

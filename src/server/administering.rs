@@ -21,7 +21,7 @@ impl Server {
         let (connections, unsent) = (self.connections.len(), self.connections.unsent());
         let state = |counters: &Counters| {
             let own = Reading { counters: *counters, connections, unsent };
-            State { reading: self.reporter.sum(own), is_draining }
+            State { reading: self.reporter.sum(&own), is_draining }
         };
         admin.turn(self.now, self.poll.registry(), &mut self.counters, &state);
     }
