@@ -12,7 +12,7 @@ use crate::units;
 use crate::uppercase::Case;
 
 /// Descriptors that each loop keeps back from connections: both sockets, the poll, signals; and, as far as they are the
-/// process's, the standard streams and the few that libraries open for a moment.
+/// process's, the admin endpoint, the standard streams and the few that libraries open for a moment.
 pub const DESCRIPTORS_RESERVED: u64 = 32;
 
 const EXAMPLES: &str = "\
@@ -21,6 +21,9 @@ Examples:
   shout-server --listen '[::]:7' --stats 1s      every address of both families, a line of counters a second
   shout-server --listen 127.0.0.1:0 --no-tcp     UDP only, on a free port that the first line names
   shout-server --case unicode                    straße becomes STRASSE
+  shout-server --admin 9112                      http://127.0.0.1:9112/metrics for Prometheus
+
+Every flag can come from the environment, as SHOUT_IDLE_TIMEOUT=1h or SHOUT_SPIN=1; a flag wins over it.
 
 SIGTERM and SIGINT finish what is owed and end the server; a second one ends it at once. SIGUSR1 prints the counters.";
 
@@ -122,6 +125,11 @@ pub struct Config {
     #[arg(long)]
     pub sandbox: bool,
 
+    /// Answer over HTTP what a monitor asks: /metrics, /healthz, /readyz. A port alone is one of 127.0.0.1. Servers that
+    /// overlap (--reuse-port) need one each [default: nothing]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = admin_address)]
+    pub admin: Option<SocketAddr>,
+
     /// Print the counters that changed, at this interval
     #[arg(long, value_name = "TIME", value_parser = interval)]
     pub stats: Option<Duration>,
@@ -143,6 +151,14 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
             Err(format!("{ip} is a group and not an address of this host"))
         }
         _ => Ok(address),
+    }
+}
+
+/// Likewise, or a port of loopback: what the counters say is nobody else's business unless it is asked for.
+fn admin_address(text: &str) -> Result<SocketAddr, String> {
+    match text.parse() {
+        Ok(port) => Ok((Ipv4Addr::LOCALHOST, port).into()),
+        Err(_) => listen_address(text).map_err(|error| format!("{error}, or for a port of this host 9112")),
     }
 }
 

@@ -171,11 +171,10 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
 
     /// Drives the connections that were ready when the turn began, up to a bound.
     pub fn turn(&mut self, now: Instant, counters: &mut Counters) {
-        let read = |counters: &Counters| counters.tcp_received_bytes + counters.tcp_discarded_bytes;
-        let enough = read(counters).saturating_add(self.limits.turn_bytes_max);
+        let enough = bytes_read(counters).saturating_add(self.limits.turn_bytes_max);
         // Counted before the first drive, so that those which queue themselves again wait for the next turn.
         for _ in 0..self.ready.len().min(DRIVES_MAX) {
-            if read(counters) >= enough {
+            if bytes_read(counters) >= enough {
                 break;
             }
             let Some(index) = self.ready.pop_front() else { break };
@@ -324,9 +323,11 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
         let slot = &mut self.slots[index];
         let connection = &mut slot.connection;
         let (unsent_before, held_before) = (connection.unsent(), connection.held());
+        let read_before = bytes_read(counters);
         let next = connection.drive(&mut slot.stream, &mut self.scratch, self.limits.drive_bytes_max, counters);
         self.unsent = self.unsent + connection.unsent() - unsent_before;
         self.held = self.held + connection.held() - held_before;
+        counters.histograms.tcp_drive_bytes.record(bytes_read(counters) - read_before);
         match next {
             Next::Wait | Next::Again => {
                 // A peer that lingers cannot put off its end by sending more.
@@ -384,4 +385,9 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
         counters.tcp_unsent_lost_bytes += lost as u64;
         self.quiet.remove(index);
     }
+}
+
+/// All that connections have read so far, answered or discarded.
+fn bytes_read(counters: &Counters) -> u64 {
+    counters.tcp_received_bytes + counters.tcp_discarded_bytes
 }

@@ -15,6 +15,9 @@ use crate::counters::Counters;
 /// The most diagnostic lines in a second. A log that peers can fill at will is a weapon of theirs.
 const LINES_PER_SECOND_MAX: u32 = 20;
 
+/// How old what one loop shows of another may be. A loop without work wakes up as often for it.
+pub const SHARE_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Writes one line, and lets go of it when nobody takes it (`eprintln!` would panic) or when that would mean to wait:
 /// a reader who has stopped reading must not stop the service.
 fn say(line: fmt::Arguments<'_>) {
@@ -91,23 +94,41 @@ impl Log for Diagnostics {
     fn flush(&self) {}
 }
 
+/// What one loop, or all of them together, can say of themselves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// What has happened.
+    pub counters: Counters,
+    /// How many connections are open.
+    pub connections: usize,
+    /// How many bytes they are owed together.
+    pub unsent: usize,
+}
+
+impl Reading {
+    fn add(&mut self, other: &Reading) {
+        self.counters.add(&other.counters);
+        self.connections += other.connections;
+        self.unsent += other.unsent;
+    }
+}
+
 /// Prints every counter that is not zero.
-pub fn counters(counters: &Counters, connections: usize) {
-    say(format_args!("shout-server: {connections} connections open"));
-    for (name, _, value) in counters.each().filter(|(.., value)| *value > 0) {
+pub fn counters(reading: &Reading) {
+    say(format_args!("shout-server: {} connections open", reading.connections));
+    for (name, _, value) in reading.counters.each().filter(|(.., value)| *value > 0) {
         say(format_args!("  {name} {value}"));
     }
 }
 
 /// The last readings of every loop. The loops share nothing else, and this only when somebody asks.
 pub struct Board {
-    readings: Mutex<Vec<Reading>>,
+    entries: Mutex<Vec<Entry>>,
 }
 
 #[derive(Clone, Default)]
-struct Reading {
-    counters: Counters,
-    connections: usize,
+struct Entry {
+    reading: Reading,
     /// It answers a question that not all loops have answered yet.
     asked: bool,
     /// Its loop has ended, and it answers every question.
@@ -115,19 +136,19 @@ struct Reading {
 }
 
 /// The sum of all readings, if a question is open and every loop has answered it. It is open no more, then.
-fn answer(readings: &mut [Reading]) -> Option<(Counters, usize)> {
-    let open = readings.iter().any(|reading| reading.asked);
-    if !open || !readings.iter().all(|reading| reading.asked || reading.last) {
+fn answer(entries: &mut [Entry]) -> Option<Reading> {
+    let open = entries.iter().any(|entry| entry.asked);
+    if !open || !entries.iter().all(|entry| entry.asked || entry.last) {
         return None;
     }
-    readings.iter_mut().for_each(|reading| reading.asked = false);
-    Some(sum(readings))
+    entries.iter_mut().for_each(|entry| entry.asked = false);
+    Some(sum(entries))
 }
 
-fn sum(readings: &[Reading]) -> (Counters, usize) {
-    let mut sum = Counters::default();
-    readings.iter().for_each(|reading| sum.add(&reading.counters));
-    (sum, readings.iter().map(|reading| reading.connections).sum())
+fn sum(entries: &[Entry]) -> Reading {
+    let mut sum = Reading::default();
+    entries.iter().for_each(|entry| sum.add(&entry.reading));
+    sum
 }
 
 impl Board {
@@ -135,9 +156,9 @@ impl Board {
     ///
     /// With an `interval`, what changed is printed as often, for the first time one interval after `now`.
     pub fn reporters(loops: usize, interval: Option<Duration>, now: Instant) -> Vec<Reporter> {
-        let board = Arc::new(Board { readings: Mutex::new(vec![Reading::default(); loops]) });
+        let board = Arc::new(Board { entries: Mutex::new(vec![Entry::default(); loops]) });
         let stats = interval.map(|interval| Stats { interval, due: now + interval, last: Counters::default() });
-        let reporter = |index| Reporter { board: Arc::clone(&board), index, stats: stats.clone() };
+        let reporter = |index| Reporter { board: Arc::clone(&board), index, stats: stats.clone(), share_due: None };
         (0..loops).map(reporter).collect()
     }
 }
@@ -147,6 +168,8 @@ pub struct Reporter {
     board: Arc<Board>,
     index: usize,
     stats: Option<Stats>,
+    /// When the board is next brought up to date for another loop's sake.
+    share_due: Option<Instant>,
 }
 
 /// A line of what changed, at an interval.
@@ -158,48 +181,78 @@ struct Stats {
 }
 
 impl Reporter {
-    /// When the next line is due.
+    /// The same, which brings the board up to date every [`SHARE_INTERVAL`], so that another loop can show it.
+    #[must_use]
+    pub fn sharing(self, now: Instant) -> Reporter {
+        Reporter { share_due: Some(now), ..self }
+    }
+
+    /// When something is next due.
     pub fn deadline(&self) -> Option<Instant> {
-        self.stats.as_ref().map(|stats| stats.due)
+        let line = self.stats.as_ref().map(|stats| stats.due);
+        [line, self.share_due].into_iter().flatten().min()
+    }
+
+    /// Whether something is.
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.deadline().is_some_and(|due| due <= now)
     }
 
     /// Answers the question for the counters. The last loop to do so prints the sum.
-    pub fn report(&self, counters: &Counters, connections: usize) {
-        self.put(Reading { counters: *counters, connections, asked: true, last: false });
+    pub fn report(&self, reading: &Reading) {
+        self.put(Entry { reading: *reading, asked: true, last: false });
     }
 
     /// Leaves the last reading of a loop that has ended, for questions that come while others still finish.
-    pub fn end(&self, counters: &Counters) {
-        self.put(Reading { counters: *counters, connections: 0, asked: false, last: true });
+    pub fn end(&self, reading: &Reading) {
+        self.put(Entry { reading: Reading { connections: 0, ..*reading }, asked: false, last: true });
     }
 
-    /// Replaces this loop's reading; prints the sum if that was what an open question waited for.
-    fn put(&self, reading: Reading) {
-        let Ok(mut readings) = self.board.readings.lock() else { return };
-        readings[self.index] = reading;
-        let answer = answer(&mut readings);
-        drop(readings);
-        if let Some((sum, connections)) = answer {
-            self::counters(&sum, connections);
+    /// Replaces this loop's entry; prints the sum if that was what an open question waited for.
+    fn put(&self, entry: Entry) {
+        let Ok(mut entries) = self.board.entries.lock() else { return };
+        entries[self.index] = entry;
+        let answer = answer(&mut entries);
+        drop(entries);
+        if let Some(sum) = answer {
+            counters(&sum);
         }
     }
 
-    /// Publishes this loop's reading if that is due; the first loop that has not ended then prints what has changed in
-    /// all.
-    pub fn tick(&mut self, now: Instant, counters: &Counters, connections: usize) {
-        let (Some(due), Some(stats)) = (self.deadline().filter(|&due| due <= now), &mut self.stats) else { return };
-        let Ok(mut readings) = self.board.readings.lock() else { return };
-        let reading = &mut readings[self.index];
-        (reading.counters, reading.connections) = (*counters, connections);
-        let (sum, connections) = sum(&readings);
-        let speaks = readings.iter().position(|reading| !reading.last) == Some(self.index);
-        drop(readings);
+    /// Publishes this loop's reading, which is due; the first loop that has not ended prints what has changed in all, if
+    /// that is due.
+    pub fn tick(&mut self, now: Instant, reading: &Reading) {
+        let published = self.publish(reading);
+        if let Some(due) = self.share_due.as_mut().filter(|due| **due <= now) {
+            *due = now + SHARE_INTERVAL;
+        }
+        let Some(stats) = self.stats.as_mut().filter(|stats| stats.due <= now) else { return };
+        let elapsed = (now - stats.due + stats.interval).as_secs_f64();
         stats.due = now + stats.interval;
+        let Some((sum, speaks)) = published else { return };
         if speaks {
-            let elapsed = (now - due + stats.interval).as_secs_f64();
-            say(format_args!("{}", line(&stats.last, &sum, connections, elapsed)));
+            say(format_args!("{}", line(&stats.last, &sum.counters, sum.connections, elapsed)));
         }
-        stats.last = sum;
+        stats.last = sum.counters;
+    }
+
+    /// What all loops say: this one now, the others when they last shared it.
+    pub fn sum(&self, reading: &Reading) -> Reading {
+        self.publish(reading).map_or(*reading, |(sum, _)| sum)
+    }
+
+    /// Whether all other loops have ended.
+    pub fn is_last(&self) -> bool {
+        Arc::strong_count(&self.board) == 1
+    }
+
+    /// Puts a reading on the board. The sum of all loops' last readings, and whether this loop is the first that has not
+    /// ended.
+    fn publish(&self, reading: &Reading) -> Option<(Reading, bool)> {
+        let mut entries = self.board.entries.lock().ok()?;
+        entries[self.index].reading = *reading;
+        let first = entries.iter().position(|entry| !entry.last);
+        Some((sum(&entries), first == Some(self.index)))
     }
 }
 
@@ -233,26 +286,40 @@ mod tests {
 
     #[test]
     fn an_answer_waits_for_every_loop_that_has_not_ended_and_is_their_sum() {
-        let one = Reading {
-            counters: Counters { turns: 1, ..Counters::default() },
-            connections: 5,
-            asked: true,
-            last: false,
+        let reading = |turns, connections, unsent| Reading {
+            counters: Counters { turns, ..Counters::default() },
+            connections,
+            unsent,
         };
-        let sum = Counters { turns: 2, ..Counters::default() };
-        let mut readings = vec![one.clone(), Reading::default()];
-        assert_eq!(answer(&mut readings), None, "one loop is not every loop");
-        readings[1] = one.clone();
-        assert_eq!(answer(&mut readings), Some((sum, 10)));
-        assert_eq!(answer(&mut readings), None, "nobody has asked again");
-        readings[1] = Reading { connections: 0, asked: false, last: true, ..one.clone() };
-        assert_eq!(answer(&mut readings), None, "nobody has asked");
-        readings[0] = one;
-        assert_eq!(answer(&mut readings), Some((sum, 5)), "who has ended is not waited for");
+        let said = |reading, asked, last| Entry { reading, asked, last };
+        let mut entries = vec![said(reading(1, 5, 100), true, false), Entry::default()];
+        assert_eq!(answer(&mut entries), None, "one loop is not every loop");
+        entries[1] = said(reading(1, 7, 200), true, false);
+        assert_eq!(answer(&mut entries), Some(reading(2, 12, 300)));
+        assert_eq!(answer(&mut entries), None, "nobody has asked again");
+        entries[1] = said(reading(1, 0, 0), false, true);
+        assert_eq!(answer(&mut entries), None, "nobody has asked");
+        entries[0] = said(reading(1, 5, 100), true, false);
+        assert_eq!(answer(&mut entries), Some(reading(2, 5, 100)), "who has ended is not waited for");
     }
 
     #[test]
     fn a_line_moves_no_cursor_and_is_one_line() {
         assert_eq!(printable("a\r\nb\u{1b}[2J\u{7f}\u{9b}1m ß"), "a\u{fffd}\u{fffd}b\u{fffd}[2J\u{fffd}\u{fffd}1m ß");
+    }
+
+    #[test]
+    fn what_another_loop_shows_is_not_older_than_the_interval() {
+        let start = Instant::now();
+        let mut reporters = Board::reporters(2, None, start);
+        let reading = |turns| Reading { counters: Counters { turns, ..Counters::default() }, ..Reading::default() };
+        let first = reporters.remove(0);
+        let mut other = reporters.remove(0).sharing(start);
+        assert_eq!((first.deadline(), other.deadline()), (None, Some(start)));
+        other.tick(start, &reading(5));
+        assert_eq!(first.sum(&reading(1)), reading(6));
+        assert!(!other.is_due(start) && other.is_due(start + SHARE_INTERVAL));
+        other.tick(start + SHARE_INTERVAL, &reading(7));
+        assert_eq!(first.sum(&reading(2)), reading(9));
     }
 }

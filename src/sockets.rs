@@ -1,5 +1,6 @@
 //! Sockets as the server wants them: bound, sized, non-blocking. Does I/O, but only before the loop starts.
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -220,30 +221,68 @@ pub fn someone_waits(listener: &TcpListener) -> bool {
     event::poll(&mut asked, Some(&Timespec::default())).map_or(true, |waiting| waiting > 0)
 }
 
-/// A line that says which buffers were asked for and which the kernel granted, in bytes of payload.
-pub fn describe_buffers(sockets: &Sockets, config: &Config) -> io::Result<String> {
-    let mut parts = Vec::new();
+/// Binds the admin endpoint. Fails with an error that names it and the address.
+///
+/// Never shared: two servers behind one address would each show half of the truth.
+pub fn bind_admin(address: SocketAddr) -> io::Result<TcpListener> {
+    /// Far more than may be served at once; the others are told so.
+    const BACKLOG: i32 = 16;
+    let bind = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        #[cfg(unix)]
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(TcpListener::from_std(socket.into()))
+    };
+    bind().map_err(|error| named(&error, "admin", address))
+}
+
+/// A buffer of a socket: what was asked for and what the kernel granted, in bytes of payload.
+#[derive(Debug, Clone)]
+pub struct Buffer {
+    /// `udp` or `tcp`.
+    pub protocol: &'static str,
+    /// `receive` or `send`.
+    pub direction: &'static str,
+    /// What the flags ask for; without them it is the kernel's own.
+    pub asked: Option<usize>,
+    /// What there is.
+    pub granted: usize,
+}
+
+impl fmt::Display for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Buffer { protocol, direction, asked, granted } = self;
+        write!(f, "{protocol} {direction} {granted}")?;
+        match asked {
+            None => write!(f, " (the kernel's own)"),
+            Some(asked) if asked == granted => Ok(()),
+            Some(asked) => write!(f, " of {asked} asked"),
+        }
+    }
+}
+
+/// Which buffers were asked for and which the kernel granted.
+pub fn buffers(sockets: &Sockets, config: &Config) -> io::Result<Vec<Buffer>> {
+    let mut buffers = Vec::new();
+    let mut push = |protocol, direction, asked, reported: usize| {
+        // Linux reports twice what it grants, the other half being for its own book-keeping: socket(7).
+        let granted = if cfg!(target_os = "linux") { reported / 2 } else { reported };
+        buffers.push(Buffer { protocol, direction, asked, granted });
+    };
     if let Some(udp) = &sockets.udp {
         let granted = SockRef::from(udp);
-        parts.push(buffer("udp receive", Some(config.udp_recv_buffer), granted.recv_buffer_size()?));
-        parts.push(buffer("udp send", Some(config.udp_send_buffer), granted.send_buffer_size()?));
+        push("udp", "receive", Some(config.udp_recv_buffer), granted.recv_buffer_size()?);
+        push("udp", "send", Some(config.udp_send_buffer), granted.send_buffer_size()?);
     }
     if let Some(tcp) = &sockets.tcp {
         let granted = SockRef::from(tcp);
-        parts.push(buffer("tcp receive", config.tcp_recv_buffer, granted.recv_buffer_size()?));
-        parts.push(buffer("tcp send", config.tcp_send_buffer, granted.send_buffer_size()?));
+        push("tcp", "receive", config.tcp_recv_buffer, granted.recv_buffer_size()?);
+        push("tcp", "send", config.tcp_send_buffer, granted.send_buffer_size()?);
     }
-    Ok(parts.join(", "))
-}
-
-fn buffer(name: &str, asked: Option<usize>, reported: usize) -> String {
-    // Linux reports twice what it grants, the other half being for its own book-keeping: socket(7).
-    let granted = if cfg!(target_os = "linux") { reported / 2 } else { reported };
-    match asked {
-        None => format!("{name} {granted} (the kernel's own)"),
-        Some(asked) if asked == granted => format!("{name} {granted}"),
-        Some(asked) => format!("{name} {granted} of {asked} asked"),
-    }
+    Ok(buffers)
 }
 
 #[cfg(all(test, target_os = "linux"))]
