@@ -1,36 +1,144 @@
-//! Command lines, refused in one line. Writes to stdout or stderr; no other I/O.
+//! Command lines, refused in one line. Writes to stdout or stderr and reads the environment; no other I/O.
 //!
 //! clap alone answers a wrong argument with several lines: the error, a usage, a pointer to the help. The three
 //! programs answer with one, so that a log or a script keeps the whole reason, and that line names the flag and
 //! the value.
+//!
+//! The server takes from the environment what its command line leaves out, because it is started by service managers and
+//! containers that hand down settings that way. The client and the load tool do not: what they do should be seen in the
+//! line that was typed, and a measurement must not change with a variable that its record does not show.
 
-use std::ffi::OsString;
+use std::env;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Command, CommandFactory, Parser};
 
 /// The exit code of a command line that was not understood.
 const BAD_ARGUMENTS: u8 = 2;
+
+/// What the names of variables begin with: `SHOUT_IDLE_TIMEOUT` stands for `--idle-timeout`.
+const PREFIX: &str = "SHOUT_";
 
 /// Reads a command line, the program's name first.
 ///
 /// `Err` means that the program is done and carries its exit code: 0 after the help or the version went to stdout in
 /// full, 2 after one line on stderr said which argument was refused and why.
-pub fn parse<T: clap::Parser>(arguments: impl IntoIterator<Item = OsString>) -> Result<T, ExitCode> {
-    T::try_parse_from(arguments).map_err(|error| match error.kind() {
+pub fn parse<T: Parser>(arguments: impl IntoIterator<Item = OsString>) -> Result<T, ExitCode> {
+    T::try_parse_from(arguments).map_err(|error| refuse::<T>(&error, ""))
+}
+
+/// Likewise, and takes from the environment what the command line says nothing about. A variable that contradicts a flag
+/// of the line gives way to it.
+pub fn parse_with_environment<T: Parser>(arguments: impl IntoIterator<Item = OsString>) -> Result<T, ExitCode> {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    // What is wrong with the line alone is not the environment's fault.
+    let line = T::command().try_get_matches_from(&arguments).map_err(|error| refuse::<T>(&error, ""))?;
+    let with = with_environment(&T::command(), &line, &arguments, |name| env::var_os(name));
+    let with = with.map_err(|wrong| {
+        complain::<T>(&wrong);
+        ExitCode::from(BAD_ARGUMENTS)
+    })?;
+    T::try_parse_from(with).map_err(|error| refuse::<T>(&error, &blamed(T::command(), &error)))
+}
+
+/// The command line with what the environment adds to it, as if it had been typed first. `Err` says what is wrong.
+fn with_environment(
+    command: &Command,
+    line: &ArgMatches,
+    arguments: &[OsString],
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<Vec<OsString>, String> {
+    let (program, typed) = arguments.split_at(arguments.len().min(1));
+    let mut with = program.to_vec();
+    let is_typed = |flag: &Arg| line.value_source(flag.get_id().as_str()) == Some(ValueSource::CommandLine);
+    for flag in command.get_arguments() {
+        let Some(long) = flag.get_long() else { continue };
+        let name = variable_of(long);
+        // Empty is how a list of variables says that one is not set.
+        let Some(value) = variable(&name).filter(|value| !value.is_empty()) else { continue };
+        // Conflicts are declared on one side, and hold for both.
+        let contradicts = |other: &Arg| {
+            command.get_arg_conflicts_with(flag).iter().any(|against| against.get_id() == other.get_id())
+                || command.get_arg_conflicts_with(other).iter().any(|against| against.get_id() == flag.get_id())
+        };
+        if command
+            .get_arguments()
+            .any(|other| is_typed(other) && (other.get_id() == flag.get_id() || contradicts(other)))
+        {
+            continue;
+        }
+        if flag.get_action().takes_values() {
+            let mut argument = OsString::from(format!("--{long}="));
+            argument.push(value);
+            with.push(argument);
+        } else if is_yes(&name, &value)? {
+            with.push(format!("--{long}").into());
+        }
+    }
+    with.extend_from_slice(typed);
+    Ok(with)
+}
+
+/// The variable that stands for a flag.
+fn variable_of(long: &str) -> String {
+    format!("{PREFIX}{}", long.to_ascii_uppercase().replace('-', "_"))
+}
+
+/// Reads the variable of a flag that takes no value.
+fn is_yes(name: &str, value: &OsStr) -> Result<bool, String> {
+    match value.to_str() {
+        Some("1" | "true" | "yes" | "on") => Ok(true),
+        Some("0" | "false" | "no" | "off") => Ok(false),
+        _ => Err(format!(
+            "{name} in the environment: invalid value '{}': 1 sets it, 0 does not",
+            value.to_string_lossy()
+        )),
+    }
+}
+
+/// Which variables an error speaks of, where it speaks of flags that were not typed. Of what is not UTF-8 it says nothing.
+fn blamed(mut command: Command, error: &clap::Error) -> String {
+    // Only then does a flag know how it is shown.
+    command.build();
+    let contexts = [ContextKind::InvalidArg, ContextKind::PriorArg].map(|kind| error.get(kind));
+    let speaks_of = |flag: &Arg| {
+        contexts.iter().flatten().any(|context| match context {
+            ContextValue::String(argument) => *argument == flag.to_string(),
+            ContextValue::Strings(arguments) => arguments.contains(&flag.to_string()),
+            _ => false,
+        })
+    };
+    let names = command.get_arguments().filter_map(|flag| {
+        let name = variable_of(flag.get_long()?);
+        let value = env::var_os(&name)?;
+        (speaks_of(flag) || (error.kind() == ErrorKind::InvalidUtf8 && value.to_str().is_none())).then_some(name)
+    });
+    format!("{} in the environment: ", names.collect::<Vec<_>>().join(" and "))
+}
+
+/// Shows help, version or, behind what it is `about`, an error; says how the program ends.
+fn refuse<T: CommandFactory>(error: &clap::Error, about: &str) -> ExitCode {
+    match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             // Whoever closed stdout has read enough of the help.
             let _ = error.print();
             ExitCode::SUCCESS
         }
         _ => {
-            let line = one_line(&error.render().to_string());
-            // Without a reader on stderr the exit code still tells; `eprintln!` would panic and change it.
-            let _ = writeln!(io::stderr(), "{}: {line}", T::command().get_name());
+            complain::<T>(&format!("{about}{}", one_line(&error.render().to_string())));
             ExitCode::from(BAD_ARGUMENTS)
         }
-    })
+    }
+}
+
+fn complain<T: CommandFactory>(line: &str) {
+    // Without a reader on stderr the exit code still tells; `eprintln!` would panic and change it. A control character in
+    // what somebody set would reach the terminal or end the line.
+    let _ = writeln!(io::stderr(), "{}: {}", T::command().get_name(), line.replace(char::is_control, "\u{fffd}"));
 }
 
 /// The error and its tips out of clap's rendering, in one line.
@@ -88,6 +196,35 @@ mod tests {
             for name in named {
                 assert!(line.contains(name), "{arguments:?} gave {line:?}, which does not name {name:?}");
             }
+        }
+    }
+
+    /// The command line after the environment has added to it, without the program's name.
+    fn with(variables: &[(&str, &str)], arguments: &[&str]) -> Result<Vec<String>, String> {
+        let arguments: Vec<OsString> = [&["sample"], arguments].concat().into_iter().map(Into::into).collect();
+        let line = Sample::command().try_get_matches_from(&arguments).unwrap();
+        let variable = |name: &str| variables.iter().find(|(set, _)| *set == name).map(|(_, value)| value.into());
+        let with = with_environment(&Sample::command(), &line, &arguments, variable)?;
+        Ok(with.into_iter().skip(1).map(|argument| argument.into_string().unwrap()).collect())
+    }
+
+    #[test]
+    fn a_variable_stands_for_a_flag_that_was_not_typed() {
+        let typed = |arguments: &[&str]| Ok(arguments.iter().map(ToString::to_string).collect());
+        assert_eq!(with(&[("SHOUT_TIMEOUT", "5s")], &["x"]), typed(&["--timeout=5s", "x"]));
+        assert_eq!(with(&[("SHOUT_TIMEOUT", "5s")], &["--timeout", "1s", "x"]), typed(&["--timeout", "1s", "x"]));
+        assert_eq!(with(&[("SHOUT_TIMEOUT", "")], &["x"]), typed(&["x"]));
+        assert_eq!(with(&[("SHOUT_PLAIN", "1")], &["x"]), typed(&["--plain", "x"]));
+        assert_eq!(with(&[("SHOUT_PLAIN", "0")], &["x"]), typed(&["x"]));
+        assert_eq!(with(&[("SHOUT_TARGET", "x")], &["y"]), typed(&["y"]), "it is no flag");
+        let refusal = with(&[("SHOUT_PLAIN", "maybe")], &["x"]).unwrap_err();
+        assert!(refusal.contains("SHOUT_PLAIN") && refusal.contains("'maybe'"), "{refusal}");
+    }
+
+    #[test]
+    fn a_variable_gives_way_to_a_flag_that_it_contradicts() {
+        for (name, typed) in [("SHOUT_PLAIN", ["--case", "ascii", "x"].as_slice()), ("SHOUT_CASE", &["--plain", "x"])] {
+            assert_eq!(with(&[(name, "1")], typed).unwrap(), typed, "{name}");
         }
     }
 

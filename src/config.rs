@@ -13,7 +13,7 @@ use crate::units;
 use crate::uppercase::Case;
 
 /// Descriptors that each loop keeps back from connections: both sockets, the poll, signals; and, as far as they are the
-/// process's, the standard streams and the few that libraries open for a moment.
+/// process's, the admin endpoint, the standard streams and the few that libraries open for a moment.
 pub const DESCRIPTORS_RESERVED: u64 = 32;
 
 const EXAMPLES: &str = "\
@@ -22,6 +22,9 @@ Examples:
   shout-server --listen '[::]:7' --stats 1s      every address of both families, a line of counters a second
   shout-server --listen 127.0.0.1:0 --no-tcp     UDP only, on a free port that the first line names
   shout-server --case unicode                    straße becomes STRASSE
+  shout-server --admin 9112                      http://127.0.0.1:9112/metrics for Prometheus
+
+Every flag can come from the environment, as SHOUT_IDLE_TIMEOUT=1h or SHOUT_SPIN=1; a flag wins over it.
 
 SIGTERM and SIGINT finish what is owed and end the server; a second one ends it at once. SIGUSR1 prints the counters,
 SIGUSR2 writes the trace.";
@@ -124,6 +127,11 @@ pub struct Config {
     #[arg(long)]
     pub sandbox: bool,
 
+    /// Answer over HTTP what a monitor asks: /metrics, /healthz, /readyz. A port alone is one of 127.0.0.1. Servers that
+    /// overlap (--reuse-port) need one each [default: nothing]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = admin_address)]
+    pub admin: Option<SocketAddr>,
+
     /// Take down what the loop does, the newest 65,536 records of it, and write them to this file at the end and on
     /// SIGUSR2, as a trace that Perfetto's viewer opens and `shout-load trace FILE` makes a page of. With several loops
     /// run.json becomes run-0.json and so on
@@ -151,6 +159,14 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
             Err(format!("{ip} is a group and not an address of this host"))
         }
         _ => Ok(address),
+    }
+}
+
+/// Likewise, or a port of loopback: what the counters say is nobody else's business unless it is asked for.
+fn admin_address(text: &str) -> Result<SocketAddr, String> {
+    match text.parse() {
+        Ok(port) => Ok((Ipv4Addr::LOCALHOST, port).into()),
+        Err(_) => listen_address(text).map_err(|error| format!("{error}, or for a port of this host 9112")),
     }
 }
 

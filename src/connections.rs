@@ -332,10 +332,12 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
         let slot = &mut self.slots[index];
         let connection = &mut slot.connection;
         let (unsent_before, held_before) = (connection.unsent(), connection.held());
+        let read_before = bytes_read(counters);
         let next = connection.drive(&mut slot.stream, &mut self.scratch, self.limits.drive_bytes_max, counters);
         trace::drive(index, next, connection, counters);
         self.unsent = self.unsent + connection.unsent() - unsent_before;
         self.held = self.held + connection.held() - held_before;
+        counters.histograms.tcp_drive_bytes.record(bytes_read(counters) - read_before);
         match next {
             Next::Wait | Next::Again => {
                 // A peer that lingers cannot put off its end by sending more.

@@ -3,6 +3,8 @@
 //! One struct of `u64`s that only ever grow. The loop is one thread, so counting costs one addition; whoever
 //! wants to show them reads a copy.
 
+use crate::histograms::Histograms;
+
 /// Declares the counters once: the struct, and the list of names and meanings that every output walks.
 macro_rules! counters {
     ($($(#[doc = $help:literal])+ $name:ident,)+) => {
@@ -10,6 +12,8 @@ macro_rules! counters {
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
         pub struct Counters {
             $($(#[doc = $help])+ pub $name: u64,)+
+            /// How large what was counted was at a time.
+            pub histograms: Histograms,
         }
 
         impl Counters {
@@ -21,6 +25,7 @@ macro_rules! counters {
             /// Adds another loop's counters to these.
             pub fn add(&mut self, other: &Counters) {
                 $(self.$name += other.$name;)+
+                self.histograms.add(&other.histograms);
             }
         }
     };
@@ -89,6 +94,12 @@ counters! {
     tcp_cut_off,
     /// Bytes that were owed to connections that were closed or cut off.
     tcp_unsent_lost_bytes,
+    /// Requests to the admin endpoint that were answered, whatever the answer.
+    admin_answered,
+    /// Connections to the admin endpoint that were refused because as many as it takes were open.
+    admin_refused,
+    /// Connections to the admin endpoint that were cut off because their time was over.
+    admin_timed_out,
 }
 
 #[cfg(test)]
@@ -97,9 +108,11 @@ mod tests {
 
     #[test]
     fn adding_covers_every_counter() {
-        let one = Counters { turns: 1, tcp_unsent_lost_bytes: 5, ..Counters::default() };
+        let mut one = Counters { turns: 1, tcp_unsent_lost_bytes: 5, ..Counters::default() };
+        one.histograms.poll_events.record(7);
         let mut sum = one;
         sum.add(&one);
+        assert_eq!((sum.histograms.poll_events.count(), sum.histograms.poll_events.sum()), (2, 14));
         assert_eq!((sum.turns, sum.tcp_unsent_lost_bytes), (2, 10));
         assert_eq!(sum.each().map(|(.., value)| value).sum::<u64>(), 12);
     }
@@ -108,6 +121,7 @@ mod tests {
     fn every_counter_says_what_it_means() {
         for (name, help, _) in Counters::default().each() {
             assert!(help.ends_with('.'), "{name}: {help:?}");
+            assert!(!help.contains(['\\', '"', '\n']), "{name}: OpenMetrics would have it escaped: {help:?}");
         }
     }
 }

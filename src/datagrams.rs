@@ -199,6 +199,7 @@ impl Datagrams {
                 self.answer(index, message, segments_max, counters);
             }
         }
+        counters.histograms.udp_receive_datagrams.record(datagrams as u64);
         datagrams
     }
 
@@ -298,10 +299,12 @@ impl Datagrams {
             let error = match io.send(self.batch.bytes(), &self.replies, self.unsent) {
                 Ok(sent) => {
                     trace::span(|| sent_event(&self.replies.list[self.unsent..self.unsent + sent]));
+                    let replied_before = counters.udp_replied;
                     for reply in &self.replies.list[self.unsent..self.unsent + sent] {
                         counters.udp_replied += reply.datagrams() as u64;
                         counters.udp_replied_bytes += reply.length as u64;
                     }
+                    counters.histograms.udp_send_datagrams.record(counters.udp_replied - replied_before);
                     self.unsent += sent;
                     continue;
                 }

@@ -104,6 +104,7 @@
 //! | what can somebody do who has taken it over? | [`sandbox`] |
 //! | which errors are fatal? | none that a peer can cause; each table classifies by the action: [`datagrams::after_send_error`] |
 
+pub mod admin;
 pub mod arguments;
 pub mod batch;
 pub mod config;
@@ -112,6 +113,7 @@ pub mod connections;
 pub mod counters;
 pub mod datagrams;
 pub mod experiments;
+pub mod histograms;
 pub mod idle;
 pub mod listener;
 mod program;

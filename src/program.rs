@@ -1,29 +1,34 @@
 //! From flags to exit code: limits, sockets, the loop, the final counters.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use log::LevelFilter;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::admin::Admin;
+use crate::admin::metrics::Facts;
 use crate::arguments;
 use crate::config::{Config, DESCRIPTORS_RESERVED};
 use crate::counters::Counters;
-use crate::report::{self, Board};
+use crate::report::{self, Board, Reading};
 use crate::sandbox;
 use crate::server::{Ending, Server};
-use crate::sockets::{self, Sockets};
+use crate::sockets::{self, Buffer, Sockets};
 use crate::systemd::{self, Notifier};
 use crate::trace::{self, Trace};
 
 /// Runs `shout-server` with these arguments, the program's name first, and says how it ended.
 ///
-/// 0 after it was asked to stop, 1 if it could not listen, 2 for bad arguments, and 128 plus the signal's number
+/// 0 after it was asked to stop, 1 if it could not listen or a loop failed, 2 for bad arguments, and 128 plus the signal's number
 /// if it was asked twice.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let config: Config = match arguments::parse(arguments) {
+    let config: Config = match arguments::parse_with_environment(arguments) {
         Ok(config) => config,
         Err(code) => return code,
     };
@@ -54,14 +59,25 @@ fn serve(config: &Config) -> io::Result<ExitCode> {
     if !first.address.ip().to_canonical().is_loopback() {
         log::warn!("{} can be reached by strangers, and an echo sends what they ask to whom they name", first.address);
     }
-    log::info!("buffers in bytes: {}", sockets::describe_buffers(first, config)?);
+    let buffers = sockets::buffers(first, config)?;
+    log::info!("buffers in bytes: {}", buffers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
     log::debug!("at most {connections_max} connections");
     let place = place(first);
-    let now = Instant::now();
-    let reporters = Board::reporters(config.workers, config.stats, now);
+    let admin = admin(config, connections_max, buffers)?;
     let share = connections_max.div_ceil(config.workers);
+    let now = Instant::now();
+    // Where the first loop answers for all, the others keep what it shows of them up to date.
+    let is_shared = admin.is_some() && config.workers > 1;
+    let reporters = Board::reporters(config.workers, config.stats, now).into_iter();
+    let reporters = reporters.map(|reporter| if is_shared { reporter.sharing(now) } else { reporter });
     let servers = all.drain(..).zip(reporters).map(|(sockets, reporter)| Server::new(config, sockets, share, reporter));
-    let servers = servers.collect::<io::Result<Vec<Server>>>()?;
+    let mut servers = servers.collect::<io::Result<Vec<Server>>>()?;
+    let mut lines = format!("shout-server listening on {place}\n");
+    if let Some((address, admin)) = admin {
+        let first = servers.remove(0).answering(admin)?;
+        servers.insert(0, first);
+        let _ = writeln!(lines, "shout-server answering on http://{address}/metrics");
+    }
     let traces = match &config.trace {
         Some(path) => Trace::for_loops(path, config.workers)?,
         None => Vec::new(),
@@ -73,46 +89,64 @@ fn serve(config: &Config) -> io::Result<ExitCode> {
     }
     notifiers[0].ready(&format!("serving {place}"));
     let servers = servers.into_iter().zip(notifiers).map(|(server, notifier)| server.telling(notifier)).collect();
-    // Printed only now, when signals are already listened to: who waits for this line may act on it at once. A
+    // Printed only now, when signals are already listened to: who waits for these lines may act on them at once. A
     // server whose standard output is closed serves all the same.
-    let _ = writeln!(io::stdout().lock(), "shout-server listening on {place}");
-    let endings = run_all(servers, traces, &config.pin)?;
+    let _ = io::stdout().lock().write_all(lines.as_bytes());
+    Ok(sum_up(config, run_all(servers, traces, &config.pin)))
+}
 
+/// The admin endpoint, if there is to be one, and where it listens, with the real port.
+fn admin(config: &Config, connections_max: usize, buffers: Vec<Buffer>) -> io::Result<Option<(SocketAddr, Admin)>> {
+    let Some(address) = config.admin else { return Ok(None) };
+    let socket = sockets::bind_admin(address)?;
+    let address = socket.local_addr()?;
+    if !address.ip().to_canonical().is_loopback() {
+        log::warn!("{address} can be reached by strangers, and --admin shows them what the server counts");
+    }
+    let facts = Facts { loops: config.workers, connections_max, unsent_max: config.max_unsent, buffers };
+    Ok(Some((address, Admin::new(socket, facts))))
+}
+
+/// Prints what all loops have counted; says how the program ends.
+fn sum_up(config: &Config, endings: Vec<(Ending, Counters)>) -> ExitCode {
     if !config.quiet {
-        let mut sum = Counters::default();
+        let mut sum = Reading::default();
         for (_, counters) in &endings {
-            sum.add(counters);
+            sum.counters.add(counters);
         }
-        report::counters(&sum, 0);
+        report::counters(&sum);
     }
     let mut cut_off = 0;
     for (ending, _) in endings {
         match ending {
             Ending::Drained => {}
             Ending::CutOff(connections) => cut_off += connections,
-            Ending::Forced(signal) => return Ok(ExitCode::from(128 + signal as u8)),
+            Ending::Forced(signal) => return ExitCode::from(128 + signal as u8),
         }
     }
     if cut_off > 0 {
         log::warn!("cut off {cut_off} connections that had not finished within --drain-timeout");
     }
-    Ok(ExitCode::SUCCESS)
+    ExitCode::SUCCESS
 }
 
 /// Runs each loop in a thread of its own, the first in this one. A signal reaches them all.
-fn run_all(servers: Vec<Server>, traces: Vec<Trace>, pin: &[usize]) -> io::Result<Vec<(Ending, Counters)>> {
+fn run_all(servers: Vec<Server>, traces: Vec<Trace>, pin: &[usize]) -> Vec<(Ending, Counters)> {
     let run = |index: usize, mut server: Server, trace: Option<Trace>| {
         pin_to(pin, index);
         if let Some(trace) = trace {
             trace::install(trace);
         }
-        let ending = server.run();
-        trace::write();
-        ending.map(|ending| (ending, *server.counters()))
+        let ending = all_or_nothing(|| {
+            let ending = server.run();
+            trace::write();
+            ending
+        });
+        (ending, *server.counters())
     };
     let mut traces = traces.into_iter();
     let mut numbered = servers.into_iter().enumerate();
-    let Some((_, first)) = numbered.next() else { return Ok(Vec::new()) };
+    let Some((_, first)) = numbered.next() else { return Vec::new() };
     let first_trace = traces.next();
     std::thread::scope(|scope| {
         let start = |(index, server)| {
@@ -120,12 +154,22 @@ fn run_all(servers: Vec<Server>, traces: Vec<Trace>, pin: &[usize]) -> io::Resul
             scope.spawn(move || run(index, server, trace))
         };
         let threads: Vec<_> = numbered.map(start).collect();
-        let mut endings = vec![run(0, first, first_trace)?];
-        for thread in threads {
-            endings.push(thread.join().map_err(|_| io::Error::other("a loop has panicked"))??);
-        }
-        Ok(endings)
+        let mut endings = vec![run(0, first, first_trace)];
+        endings.extend(threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))));
+        endings
     })
+}
+
+/// What a loop returns. One that fails or panics ends the process: the others would serve on, and those peers that the
+/// kernel deals to the missing one would wait for ever, while whoever watches the process believes it well.
+fn all_or_nothing<T>(run: impl FnOnce() -> io::Result<T>) -> T {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(ending)) => return ending,
+        Ok(Err(error)) => log::error!("a loop has failed: {error}"),
+        // Where and why has been said.
+        Err(_) => log::error!("a loop has panicked"),
+    }
+    std::process::exit(1)
 }
 
 /// Keeps the calling thread on the processor that is its turn, if any were named.
@@ -173,4 +217,24 @@ fn connections_max(config: &Config) -> usize {
     }
     // Connections are numbered in 32 bits, with some numbers kept for other uses.
     asked.unwrap_or(possible).min(possible).min(u64::from(u32::MAX / 2)) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::all_or_nothing;
+
+    #[test]
+    fn a_loop_that_panics_ends_the_process() {
+        const CHILD: &str = "SHOUT_A_LOOP_PANICS";
+        if std::env::var_os(CHILD).is_some() {
+            // A test that fails ends with another code.
+            all_or_nothing::<()>(|| panic!("on purpose"));
+        }
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "program::tests::a_loop_that_panics_ends_the_process"]).env(CHILD, "1");
+        assert_eq!(child.output().unwrap().status.code(), Some(1));
+        assert_eq!(all_or_nothing(|| Ok(7)), 7);
+    }
 }

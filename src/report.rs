@@ -15,6 +15,9 @@ use crate::counters::Counters;
 /// The most diagnostic lines in a second. A log that peers can fill at will is a weapon of theirs.
 const LINES_PER_SECOND_MAX: u32 = 20;
 
+/// How old what one loop shows of another may be. A loop without work wakes up as often for it.
+pub const SHARE_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Writes one line, and lets go of it when nobody takes it (`eprintln!` would panic) or when that would mean to wait:
 /// a reader who has stopped reading must not stop the service.
 fn say(line: fmt::Arguments<'_>) {
@@ -25,6 +28,12 @@ fn say(line: fmt::Arguments<'_>) {
         // In one piece, because room for a piece is all that was asked for.
         let _ = stderr.write_all(format!("{line}\n").as_bytes());
     }
+}
+
+/// A text as a log may hold it: what somebody else has chosen must not move the cursor of whoever reads it, nor look like
+/// a second line.
+fn printable(text: &str) -> String {
+    text.replace(char::is_control, "\u{fffd}")
 }
 
 /// Sends diagnostics of at least this level to standard error. The first call in a process decides.
@@ -79,32 +88,67 @@ impl Log for Diagnostics {
             Level::Warn => "warning: ",
             Level::Info | Level::Debug | Level::Trace => "",
         };
-        // What a peer sent must not move the cursor of whoever reads the log.
-        say(format_args!("shout-server: {level}{}", record.args().to_string().replace(char::is_control, "\u{fffd}")));
+        say(format_args!("shout-server: {level}{}", printable(&record.args().to_string())));
     }
 
     fn flush(&self) {}
 }
 
+/// What one loop, or all of them together, can say of themselves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// What has happened.
+    pub counters: Counters,
+    /// How many connections are open.
+    pub connections: usize,
+    /// How many bytes they are owed together.
+    pub unsent: usize,
+}
+
+impl Reading {
+    fn add(&mut self, other: &Reading) {
+        self.counters.add(&other.counters);
+        self.connections += other.connections;
+        self.unsent += other.unsent;
+    }
+}
+
 /// Prints every counter that is not zero.
-pub fn counters(counters: &Counters, connections: usize) {
-    say(format_args!("shout-server: {connections} connections open"));
-    for (name, _, value) in counters.each().filter(|(.., value)| *value > 0) {
+pub fn counters(reading: &Reading) {
+    say(format_args!("shout-server: {} connections open", reading.connections));
+    for (name, _, value) in reading.counters.each().filter(|(.., value)| *value > 0) {
         say(format_args!("  {name} {value}"));
     }
 }
 
 /// The last readings of every loop. The loops share nothing else, and this only when somebody asks.
 pub struct Board {
-    readings: Mutex<Vec<Reading>>,
+    entries: Mutex<Vec<Entry>>,
 }
 
 #[derive(Clone, Default)]
-struct Reading {
-    counters: Counters,
-    connections: usize,
+struct Entry {
+    reading: Reading,
     /// It answers a question that not all loops have answered yet.
     asked: bool,
+    /// Its loop has ended, and it answers every question.
+    last: bool,
+}
+
+/// The sum of all readings, if a question is open and every loop has answered it. It is open no more, then.
+fn answer(entries: &mut [Entry]) -> Option<Reading> {
+    let open = entries.iter().any(|entry| entry.asked);
+    if !open || !entries.iter().all(|entry| entry.asked || entry.last) {
+        return None;
+    }
+    entries.iter_mut().for_each(|entry| entry.asked = false);
+    Some(sum(entries))
+}
+
+fn sum(entries: &[Entry]) -> Reading {
+    let mut sum = Reading::default();
+    entries.iter().for_each(|entry| sum.add(&entry.reading));
+    sum
 }
 
 impl Board {
@@ -112,9 +156,9 @@ impl Board {
     ///
     /// With an `interval`, what changed is printed as often, for the first time one interval after `now`.
     pub fn reporters(loops: usize, interval: Option<Duration>, now: Instant) -> Vec<Reporter> {
-        let board = Arc::new(Board { readings: Mutex::new(vec![Reading::default(); loops]) });
+        let board = Arc::new(Board { entries: Mutex::new(vec![Entry::default(); loops]) });
         let stats = interval.map(|interval| Stats { interval, due: now + interval, last: Counters::default() });
-        let reporter = |index| Reporter { board: Arc::clone(&board), index, stats: stats.clone() };
+        let reporter = |index| Reporter { board: Arc::clone(&board), index, stats: stats.clone(), share_due: None };
         (0..loops).map(reporter).collect()
     }
 }
@@ -124,6 +168,8 @@ pub struct Reporter {
     board: Arc<Board>,
     index: usize,
     stats: Option<Stats>,
+    /// When the board is next brought up to date for another loop's sake.
+    share_due: Option<Instant>,
 }
 
 /// A line of what changed, at an interval.
@@ -135,44 +181,78 @@ struct Stats {
 }
 
 impl Reporter {
-    /// When the next line is due.
+    /// The same, which brings the board up to date every [`SHARE_INTERVAL`], so that another loop can show it.
+    #[must_use]
+    pub fn sharing(self, now: Instant) -> Reporter {
+        Reporter { share_due: Some(now), ..self }
+    }
+
+    /// When something is next due.
     pub fn deadline(&self) -> Option<Instant> {
-        self.stats.as_ref().map(|stats| stats.due)
+        let line = self.stats.as_ref().map(|stats| stats.due);
+        [line, self.share_due].into_iter().flatten().min()
+    }
+
+    /// Whether something is.
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.deadline().is_some_and(|due| due <= now)
     }
 
     /// Answers the question for the counters. The last loop to do so prints the sum.
-    pub fn report(&self, counters: &Counters, connections: usize) {
-        let Some((sum, connections)) = self.publish(counters, connections, true) else { return };
-        self::counters(&sum, connections);
+    pub fn report(&self, reading: &Reading) {
+        self.put(Entry { reading: *reading, asked: true, last: false });
     }
 
-    /// Publishes this loop's reading if that is due; the first loop then prints what has changed in all.
-    pub fn tick(&mut self, now: Instant, counters: &Counters, connections: usize) {
-        let Some(due) = self.deadline().filter(|&due| due <= now) else { return };
-        let sum = self.publish(counters, connections, false);
-        let Some(stats) = &mut self.stats else { return };
+    /// Leaves the last reading of a loop that has ended, for questions that come while others still finish.
+    pub fn end(&self, reading: &Reading) {
+        self.put(Entry { reading: Reading { connections: 0, ..*reading }, asked: false, last: true });
+    }
+
+    /// Replaces this loop's entry; prints the sum if that was what an open question waited for.
+    fn put(&self, entry: Entry) {
+        let Ok(mut entries) = self.board.entries.lock() else { return };
+        entries[self.index] = entry;
+        let answer = answer(&mut entries);
+        drop(entries);
+        if let Some(sum) = answer {
+            counters(&sum);
+        }
+    }
+
+    /// Publishes this loop's reading, which is due; the first loop that has not ended prints what has changed in all, if
+    /// that is due.
+    pub fn tick(&mut self, now: Instant, reading: &Reading) {
+        let published = self.publish(reading);
+        if let Some(due) = self.share_due.as_mut().filter(|due| **due <= now) {
+            *due = now + SHARE_INTERVAL;
+        }
+        let Some(stats) = self.stats.as_mut().filter(|stats| stats.due <= now) else { return };
+        let elapsed = (now - stats.due + stats.interval).as_secs_f64();
         stats.due = now + stats.interval;
-        if let (0, Some((sum, connections))) = (self.index, sum) {
-            let elapsed = (now - due + stats.interval).as_secs_f64();
-            say(format_args!("{}", line(&stats.last, &sum, connections, elapsed)));
-            stats.last = sum;
+        let Some((sum, speaks)) = published else { return };
+        if speaks {
+            say(format_args!("{}", line(&stats.last, &sum.counters, sum.connections, elapsed)));
         }
+        stats.last = sum.counters;
     }
 
-    /// Puts a reading on the board. The sum of all loops' last readings; of an answer, once everybody has given one.
-    fn publish(&self, counters: &Counters, connections: usize, asked: bool) -> Option<(Counters, usize)> {
-        let mut readings = self.board.readings.lock().ok()?;
-        let asked_before = readings[self.index].asked;
-        readings[self.index] = Reading { counters: *counters, connections, asked: asked || asked_before };
-        if asked && !readings.iter().all(|reading| reading.asked) {
-            return None;
-        }
-        let mut sum = Counters::default();
-        for reading in readings.iter_mut() {
-            sum.add(&reading.counters);
-            reading.asked &= !asked;
-        }
-        Some((sum, readings.iter().map(|reading| reading.connections).sum()))
+    /// What all loops say: this one now, the others when they last shared it.
+    pub fn sum(&self, reading: &Reading) -> Reading {
+        self.publish(reading).map_or(*reading, |(sum, _)| sum)
+    }
+
+    /// Whether all other loops have ended.
+    pub fn is_last(&self) -> bool {
+        Arc::strong_count(&self.board) == 1
+    }
+
+    /// Puts a reading on the board. The sum of all loops' last readings, and whether this loop is the first that has not
+    /// ended.
+    fn publish(&self, reading: &Reading) -> Option<(Reading, bool)> {
+        let mut entries = self.board.entries.lock().ok()?;
+        entries[self.index].reading = *reading;
+        let first = entries.iter().position(|entry| !entry.last);
+        Some((sum(&entries), first == Some(self.index)))
     }
 }
 
@@ -205,14 +285,41 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_waits_for_every_loop_and_is_their_sum() {
-        let reporters = Board::reporters(2, None, Instant::now());
-        let one = Counters { turns: 1, ..Counters::default() };
-        let sum = Counters { turns: 2, ..Counters::default() };
-        for _ in 0..2 {
-            assert_eq!(reporters[0].publish(&one, 5, true), None);
-            assert_eq!(reporters[0].publish(&one, 5, true), None, "the same loop twice is not every loop");
-            assert_eq!(reporters[1].publish(&one, 7, true), Some((sum, 12)));
-        }
+    fn an_answer_waits_for_every_loop_that_has_not_ended_and_is_their_sum() {
+        let reading = |turns, connections, unsent| Reading {
+            counters: Counters { turns, ..Counters::default() },
+            connections,
+            unsent,
+        };
+        let said = |reading, asked, last| Entry { reading, asked, last };
+        let mut entries = vec![said(reading(1, 5, 100), true, false), Entry::default()];
+        assert_eq!(answer(&mut entries), None, "one loop is not every loop");
+        entries[1] = said(reading(1, 7, 200), true, false);
+        assert_eq!(answer(&mut entries), Some(reading(2, 12, 300)));
+        assert_eq!(answer(&mut entries), None, "nobody has asked again");
+        entries[1] = said(reading(1, 0, 0), false, true);
+        assert_eq!(answer(&mut entries), None, "nobody has asked");
+        entries[0] = said(reading(1, 5, 100), true, false);
+        assert_eq!(answer(&mut entries), Some(reading(2, 5, 100)), "who has ended is not waited for");
+    }
+
+    #[test]
+    fn a_line_moves_no_cursor_and_is_one_line() {
+        assert_eq!(printable("a\r\nb\u{1b}[2J\u{7f}\u{9b}1m ß"), "a\u{fffd}\u{fffd}b\u{fffd}[2J\u{fffd}\u{fffd}1m ß");
+    }
+
+    #[test]
+    fn what_another_loop_shows_is_not_older_than_the_interval() {
+        let start = Instant::now();
+        let mut reporters = Board::reporters(2, None, start);
+        let reading = |turns| Reading { counters: Counters { turns, ..Counters::default() }, ..Reading::default() };
+        let first = reporters.remove(0);
+        let mut other = reporters.remove(0).sharing(start);
+        assert_eq!((first.deadline(), other.deadline()), (None, Some(start)));
+        other.tick(start, &reading(5));
+        assert_eq!(first.sum(&reading(1)), reading(6));
+        assert!(!other.is_due(start) && other.is_due(start + SHARE_INTERVAL));
+        other.tick(start + SHARE_INTERVAL, &reading(7));
+        assert_eq!(first.sum(&reading(2)), reading(9));
     }
 }

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Registry, Token};
+use mio::{Events, Interest, Poll, Token};
 
+use crate::admin::{self, Admin};
 use crate::batch::Socket;
 use crate::config::Config;
 use crate::connections::{CHUNK_LEN, Connections, DRIVE_BYTES_MAX, Limits, TURN_BYTES_MAX};
@@ -22,6 +23,11 @@ use crate::signals::{Signals, Wish};
 use crate::sockets::{self, Sockets};
 use crate::systemd::Notifier;
 use crate::trace::{self, Event as Traced, Source};
+
+mod administering;
+mod udp;
+
+use udp::Udp;
 
 /// Connections count from zero, so that these can never be one of theirs.
 const UDP: Token = Token(usize::MAX);
@@ -57,34 +63,6 @@ pub enum Ending {
     Forced(i32),
 }
 
-/// The UDP side: the socket, and what is done with it.
-struct Udp {
-    io: Socket,
-    datagrams: Datagrams,
-    /// The kernel is asked to announce room in the send buffer.
-    watches_room: bool,
-}
-
-impl Udp {
-    /// Has the kernel announce room while replies wait for it, and only then: it announces room whenever a reply has
-    /// left, full or not, and each announcement would wake the loop for nothing. Being asked anew, it says at once
-    /// what is true by now, so nothing is missed in between: `epoll_ctl(2)`. Where it refuses, the next turn asks again.
-    fn watch_room(&mut self, registry: &Registry) {
-        let waits = self.datagrams.waits_for_room();
-        if waits == self.watches_room {
-            return;
-        }
-        let interest = if waits { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-        if registry.reregister(self.io.socket_mut(), UDP, interest).is_ok() {
-            self.watches_room = waits;
-        }
-    }
-
-    fn has_work(&self) -> bool {
-        self.datagrams.has_work() || self.datagrams.waits_for_room() != self.watches_room
-    }
-}
-
 /// What a stopping server remembers.
 struct Stopping {
     deadline: Instant,
@@ -115,6 +93,10 @@ pub struct Server {
     spin: bool,
     reporter: Reporter,
     notifier: Notifier,
+    /// The admin endpoint, which the first loop serves for all.
+    admin: Option<Admin>,
+    /// Someone may ask how long turns take, which costs another reading of the clock in each.
+    times_turns: bool,
 }
 
 impl Server {
@@ -123,6 +105,7 @@ impl Server {
         loop {
             self.turn(None)?;
             if let Some(ending) = self.ending() {
+                self.reporter.end(&self.reading());
                 return Ok(ending);
             }
         }
@@ -155,8 +138,15 @@ impl Server {
         if self.stopping.is_some() {
             self.close_what_is_dry();
         }
-        self.reporter.tick(self.now, &self.counters, self.connections.len());
+        self.administer();
+        if self.reporter.is_due(self.now) {
+            let reading = self.reading();
+            self.reporter.tick(self.now, &reading);
+        }
         self.notifier.tick(self.now);
+        if self.times_turns {
+            self.counters.histograms.turn_seconds.record(self.now.elapsed().as_nanos() as u64);
+        }
         trace::since_poll(|| Traced::Turn { queued: queued as u32, left: self.connections.queued() as u32 });
         Ok(())
     }
@@ -188,6 +178,7 @@ impl Server {
         self.connections.has_work()
             || self.udp.as_ref().is_some_and(Udp::has_work)
             || (self.listener.has_work() && self.connections.room() > 0)
+            || self.admin.as_ref().is_some_and(Admin::has_work)
     }
 
     /// When something is due although nothing happens.
@@ -195,7 +186,8 @@ impl Server {
         let room = if self.listener.has_work() { self.connections.room_deadline() } else { None };
         let stopping = self.stopping.as_ref().map(|stopping| stopping.deadline);
         let (report, sign) = (self.reporter.deadline(), self.notifier.deadline());
-        [self.listener.deadline(), self.connections.deadline(), room, stopping, report, sign]
+        let admin = self.admin.as_ref().and_then(Admin::deadline);
+        [self.listener.deadline(), self.connections.deadline(), room, stopping, report, sign, admin]
             .into_iter()
             .flatten()
             .min()
@@ -205,6 +197,7 @@ impl Server {
     /// date by its turn costs one failed attempt.
     fn note_events(&mut self) -> bool {
         let mut signalled = false;
+        let before = self.counters.events;
         for event in &self.events {
             self.counters.events += 1;
             let (readable, writable) = readiness(event);
@@ -218,9 +211,15 @@ impl Server {
                 }
                 TCP => self.listener.note(),
                 SIGNALS => signalled = true,
+                token if token >= admin::TOKEN_MIN => {
+                    if let Some(admin) = &mut self.admin {
+                        admin.note(token, readable, writable);
+                    }
+                }
                 connection => self.connections.note(connection, readable, writable, hint),
             }
         }
+        self.counters.histograms.poll_events.record(self.counters.events - before);
         signalled
     }
 
@@ -254,7 +253,7 @@ impl Server {
         let wishes: Vec<Wish> = self.signals.wishes().collect();
         for wish in wishes {
             match wish {
-                Wish::Report => self.reporter.report(&self.counters, self.connections.len()),
+                Wish::Report => self.reporter.report(&self.reading()),
                 Wish::Trace => trace::write(),
                 Wish::Stop(signal) if self.stopping.is_some() => self.forced = Some(signal),
                 Wish::Stop(_) => self.stop(),
@@ -317,7 +316,8 @@ impl Server {
             self.connections.cut_off(&mut self.counters);
             return Some(Ending::Forced(signal));
         }
-        if self.udp.is_none() && self.tcp.is_none() && self.connections.is_empty() {
+        let is_drained = self.udp.is_none() && self.tcp.is_none() && self.connections.is_empty();
+        if is_drained && self.others_are_done() {
             return Some(Ending::Drained);
         }
         if self.now < stopping.deadline {
@@ -376,6 +376,8 @@ impl Server {
             spin: config.spin,
             reporter,
             notifier: Notifier::default(),
+            admin: None,
+            times_turns: config.admin.is_some(),
         })
     }
 
@@ -412,6 +414,7 @@ fn source(token: Token) -> Source {
         UDP => Source::Udp,
         TCP => Source::Listener,
         SIGNALS => Source::Signals,
+        token if token >= admin::TOKEN_MIN => Source::Admin,
         Token(slot) => Source::Connection(slot as u32),
     }
 }

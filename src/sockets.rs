@@ -1,5 +1,6 @@
 //! Sockets as the server wants them: bound, sized, non-blocking. Does I/O, but only before the loop starts.
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -49,6 +50,7 @@ pub fn bind_all(config: &Config) -> io::Result<Vec<Sockets>> {
 
 /// Binds both protocols to one port.
 pub fn bind(config: &Config, listen: SocketAddr) -> io::Result<Sockets> {
+    refuse_group(listen)?;
     let mut tries = 0;
     loop {
         let mut address = listen;
@@ -93,6 +95,7 @@ pub fn adopt(config: &Config, passed: Passed) -> io::Result<Sockets> {
         (Some(address), _) | (None, Some(address)) => address,
         (None, None) => return refuse("but none was"),
     };
+    refuse_group(address)?;
     if let Some(tcp) = &passed.tcp {
         tcp.set_nonblocking(true)?;
         prepare_listener(&SockRef::from(tcp), config)?;
@@ -103,6 +106,25 @@ pub fn adopt(config: &Config, passed: Passed) -> io::Result<Sockets> {
     }
     let (tcp, udp) = (passed.tcp.map(TcpListener::from_std), passed.udp.map(UdpSocket::from_std));
     Ok(Sockets { udp, tcp, address, passed: true })
+}
+
+/// Refuses an address that many hosts share. The kernel would bind to it, and the server would answer what is sent to all
+/// of them, from an address that is nobody's.
+///
+/// Which addresses are the broadcasts of this host's networks, only the kernel knows: connect(2) refuses them to a socket
+/// that has not asked for broadcasts. It sends nothing. Where even the question is not allowed, it stays open.
+fn refuse_group(address: SocketAddr) -> io::Result<()> {
+    let probe = || {
+        let probe = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
+        probe.connect(&SocketAddr::new(address.ip(), 9).into())
+    };
+    let is_broadcast = probe().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+    if address.ip().to_canonical().is_multicast() || is_broadcast {
+        let what =
+            "is a broadcast or multicast address: name one of this host's own, or 0.0.0.0 or [::] for all of them";
+        return Err(io::Error::other(format!("cannot listen on {address}: {} {what}", address.ip())));
+    }
+    Ok(())
 }
 
 fn named(error: &io::Error, protocol: &str, address: SocketAddr) -> io::Error {
@@ -199,30 +221,68 @@ pub fn someone_waits(listener: &TcpListener) -> bool {
     event::poll(&mut asked, Some(&Timespec::default())).map_or(true, |waiting| waiting > 0)
 }
 
-/// A line that says which buffers were asked for and which the kernel granted, in bytes of payload.
-pub fn describe_buffers(sockets: &Sockets, config: &Config) -> io::Result<String> {
-    let mut parts = Vec::new();
+/// Binds the admin endpoint. Fails with an error that names it and the address.
+///
+/// Never shared: two servers behind one address would each show half of the truth.
+pub fn bind_admin(address: SocketAddr) -> io::Result<TcpListener> {
+    /// Far more than may be served at once; the others are told so.
+    const BACKLOG: i32 = 16;
+    let bind = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        #[cfg(unix)]
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(TcpListener::from_std(socket.into()))
+    };
+    bind().map_err(|error| named(&error, "admin", address))
+}
+
+/// A buffer of a socket: what was asked for and what the kernel granted, in bytes of payload.
+#[derive(Debug, Clone)]
+pub struct Buffer {
+    /// `udp` or `tcp`.
+    pub protocol: &'static str,
+    /// `receive` or `send`.
+    pub direction: &'static str,
+    /// What the flags ask for; without them it is the kernel's own.
+    pub asked: Option<usize>,
+    /// What there is.
+    pub granted: usize,
+}
+
+impl fmt::Display for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Buffer { protocol, direction, asked, granted } = self;
+        write!(f, "{protocol} {direction} {granted}")?;
+        match asked {
+            None => write!(f, " (the kernel's own)"),
+            Some(asked) if asked == granted => Ok(()),
+            Some(asked) => write!(f, " of {asked} asked"),
+        }
+    }
+}
+
+/// Which buffers were asked for and which the kernel granted.
+pub fn buffers(sockets: &Sockets, config: &Config) -> io::Result<Vec<Buffer>> {
+    let mut buffers = Vec::new();
+    let mut push = |protocol, direction, asked, reported: usize| {
+        // Linux reports twice what it grants, the other half being for its own book-keeping: socket(7).
+        let granted = if cfg!(target_os = "linux") { reported / 2 } else { reported };
+        buffers.push(Buffer { protocol, direction, asked, granted });
+    };
     if let Some(udp) = &sockets.udp {
         let granted = SockRef::from(udp);
-        parts.push(buffer("udp receive", Some(config.udp_recv_buffer), granted.recv_buffer_size()?));
-        parts.push(buffer("udp send", Some(config.udp_send_buffer), granted.send_buffer_size()?));
+        push("udp", "receive", Some(config.udp_recv_buffer), granted.recv_buffer_size()?);
+        push("udp", "send", Some(config.udp_send_buffer), granted.send_buffer_size()?);
     }
     if let Some(tcp) = &sockets.tcp {
         let granted = SockRef::from(tcp);
-        parts.push(buffer("tcp receive", config.tcp_recv_buffer, granted.recv_buffer_size()?));
-        parts.push(buffer("tcp send", config.tcp_send_buffer, granted.send_buffer_size()?));
+        push("tcp", "receive", config.tcp_recv_buffer, granted.recv_buffer_size()?);
+        push("tcp", "send", config.tcp_send_buffer, granted.send_buffer_size()?);
     }
-    Ok(parts.join(", "))
-}
-
-fn buffer(name: &str, asked: Option<usize>, reported: usize) -> String {
-    // Linux reports twice what it grants, the other half being for its own book-keeping: socket(7).
-    let granted = if cfg!(target_os = "linux") { reported / 2 } else { reported };
-    match asked {
-        None => format!("{name} {granted} (the kernel's own)"),
-        Some(asked) if asked == granted => format!("{name} {granted}"),
-        Some(asked) => format!("{name} {granted} of {asked} asked"),
-    }
+    Ok(buffers)
 }
 
 #[cfg(all(test, target_os = "linux"))]

@@ -121,6 +121,8 @@ pub enum Source {
     Listener,
     /// The pipe of the signals.
     Signals,
+    /// One of the admin endpoint's.
+    Admin,
     /// The connection in this slot.
     Connection(u32),
 }
@@ -333,7 +335,6 @@ fn record(act: impl FnOnce(&mut Trace)) {
 /// could not: a full disk is no reason to stop serving.
 pub fn write() {
     if !IS_ON.get() {
-        log::debug!("there is no trace to write: --trace is not given");
         return;
     }
     record(|trace| {

@@ -3,13 +3,12 @@
 
 use std::cell::Cell;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, TcpStream, UdpSocket};
 use std::process::Command;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use rustix::process::Signal;
 use shout::connections::{CHUNK_LEN, CloseWrite, Connections, Limits};
 use shout::counters::Counters;
 use shout::sockets::NOTSENT_MAX;
@@ -17,45 +16,15 @@ use shout::uppercase::Case;
 use socket2::{Domain, SockRef, Socket, Type};
 
 mod common;
+mod peers;
 use common::{
-    End, PATIENCE, Program, exchange, pattern, ping, ping_udp, rest_of, server, tcp, tcp_client, turn_until,
-    turn_until_quiet, udp_client, write_some,
+    End, PATIENCE, Program, exchange, pattern, ping, rest_of, server, tcp, tcp_client, turn_until, turn_until_quiet,
+    udp_client, write_some,
 };
+use peers::{Victim, may_open, press, small};
 
 /// What the server keeps for itself beside `--max-unsent`: code, slots, batches, what the allocator holds back.
 const RESIDENT_MAX: u64 = 24 << 20;
-
-/// A connection whose peer has set its buffers before it came.
-fn small(address: SocketAddr, receive: usize, send: usize) -> TcpStream {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(receive).unwrap();
-    socket.set_send_buffer_size(send).unwrap();
-    socket.connect(&address.into()).unwrap();
-    socket.into()
-}
-
-/// Writes what a non-blocking stream takes, whether or not the server has had enough of it.
-fn press(stream: &mut TcpStream, bytes: &[u8]) -> usize {
-    let mut sent = 0;
-    while sent < bytes.len() {
-        match stream.write(&bytes[sent..]) {
-            Ok(length) => sent += length,
-            Err(_) => break,
-        }
-    }
-    sent
-}
-
-/// Allows this process so many descriptors, or says that it may not have them.
-fn may_open(descriptors: u64) -> bool {
-    let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    let possible = limit.maximum.is_none_or(|maximum| maximum >= descriptors);
-    if !possible {
-        println!("skipped: {descriptors} descriptors are needed and the limit is {:?}", limit.maximum);
-    }
-    possible
-}
 
 /// The resident memory of a process, in bytes.
 fn resident(program: &Program) -> u64 {
@@ -75,54 +44,6 @@ fn kernel_send_memory(port: u16) -> Option<Vec<u64>> {
     let of =
         |line: &str| line.split_once("skmem:(")?.1.split(',').find_map(|field| field.strip_prefix('w')?.parse().ok());
     Some(text.lines().filter_map(of).collect())
-}
-
-/// How long round trips took, sorted.
-struct Times(Vec<Duration>);
-
-impl Times {
-    fn quantile(&self, quantile: f64) -> Duration {
-        self.0[((self.0.len() - 1) as f64 * quantile) as usize]
-    }
-}
-
-/// Somebody who behaves, and asks over both protocols.
-struct Victim {
-    tcp: TcpStream,
-    udp: UdpSocket,
-    address: SocketAddr,
-}
-
-impl Victim {
-    fn of(program: &Program) -> Victim {
-        Victim { tcp: tcp_client(program.address), udp: udp_client(program.address), address: program.address }
-    }
-
-    fn ask_tcp(&mut self) {
-        assert_eq!(ping(&mut self.tcp, b"still there?"), b"STILL THERE?");
-    }
-
-    fn ask_udp(&mut self) {
-        assert_eq!(ping_udp(&self.udp, self.address, b"and you?"), b"AND YOU?");
-    }
-
-    fn ask_both(&mut self) {
-        self.ask_tcp();
-        self.ask_udp();
-    }
-
-    /// Asks as often as it is answered.
-    fn ask_for(&mut self, time: Duration, ask: fn(&mut Victim)) -> Times {
-        let start = Instant::now();
-        let mut times = Vec::new();
-        while start.elapsed() < time {
-            let begin = Instant::now();
-            ask(self);
-            times.push(begin.elapsed());
-        }
-        times.sort();
-        Times(times)
-    }
 }
 
 /// A stream that always has something to read and takes `room` bytes in all.
@@ -360,7 +281,7 @@ fn five_thousand_peers_that_read_a_byte_a_second_are_served_and_so_is_everybody_
     }
     let (mut resident_most, mut read, mut asked) = (0, 0, 0);
     for _ in 0..SECONDS {
-        asked += victim.ask_for(Duration::from_secs(1), Victim::ask_both).0.len();
+        asked += victim.ask_for(Duration::from_secs(1), Victim::ask_both).len();
         resident_most = resident_most.max(resident(&program));
         for peer in &mut peers {
             read += peer.read(&mut [0]).unwrap_or(0);
@@ -372,75 +293,6 @@ fn five_thousand_peers_that_read_a_byte_a_second_are_served_and_so_is_everybody_
     assert!(resident_most < unsent_max + RESIDENT_MAX, "{resident_most}");
     drop(peers);
     wait_for_descriptors(&program, &mut victim, before);
-    assert_eq!(program.terminate().code, Some(0));
-}
-
-/// Floods in another thread while a victim asks; prints how much longer it waits than in quiet.
-fn under(name: &str, program: &Program, ask: fn(&mut Victim), flood: fn(SocketAddr, &AtomicBool) -> u64) {
-    let (time, over) = (Duration::from_secs(1), AtomicBool::new(false));
-    let mut victim = Victim::of(program);
-    let address = program.address;
-    let quiet = victim.ask_for(time, ask);
-    let (loud, sent) = std::thread::scope(|scope| {
-        let flooder = scope.spawn(|| flood(address, &over));
-        let loud = victim.ask_for(time, ask);
-        over.store(true, Ordering::Relaxed);
-        (loud, flooder.join().unwrap())
-    });
-    let (before, now) = (quiet.quantile(0.99), loud.quantile(0.99));
-    let ratio = now.as_secs_f64() / before.as_secs_f64();
-    println!(
-        "{name}: {sent} flooded, {} answered, p99 {before:?} in quiet, {now:?} now: {ratio:.1} times",
-        loud.0.len()
-    );
-    assert!(sent > 100, "{name}: this was no flood");
-}
-
-fn flood_udp(address: SocketAddr, over: &AtomicBool) -> u64 {
-    let socket = udp_client(address);
-    let mut sent = 0;
-    while !over.load(Ordering::Relaxed) {
-        sent += u64::from(socket.send_to(&[b'f'; 64], address).is_ok());
-    }
-    sent
-}
-
-fn flood_tcp(address: SocketAddr, over: &AtomicBool) -> u64 {
-    let (writer, text) = (tcp_client(address), pattern(64 << 10));
-    let mut reader = writer.try_clone().unwrap();
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            let mut buffer = vec![0; 1 << 20];
-            while reader.read(&mut buffer).is_ok_and(|length| length > 0) {}
-        });
-        let mut sent = 0;
-        while !over.load(Ordering::Relaxed) {
-            (&writer).write_all(&text).unwrap();
-            sent += text.len() as u64;
-        }
-        writer.shutdown(std::net::Shutdown::Both).unwrap();
-        sent
-    })
-}
-
-fn storm(address: SocketAddr, over: &AtomicBool) -> u64 {
-    let mut connected = 0;
-    while !over.load(Ordering::Relaxed) {
-        let stream = TcpStream::connect(address).unwrap();
-        // A reset leaves no port behind in TIME_WAIT.
-        SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
-        connected += 1;
-    }
-    connected
-}
-
-#[test]
-fn a_flood_of_one_kind_leaves_the_others_their_turn() {
-    let program = Program::start(&[]);
-    under("UDP flood, TCP victim", &program, Victim::ask_tcp, flood_udp);
-    under("TCP pipeliner, UDP victim", &program, Victim::ask_udp, flood_tcp);
-    under("TCP pipeliner, TCP victim", &program, Victim::ask_tcp, flood_tcp);
-    under("connect storm, victim on both", &program, Victim::ask_both, storm);
     assert_eq!(program.terminate().code, Some(0));
 }
 

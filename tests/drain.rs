@@ -265,6 +265,22 @@ fn the_counters_are_printed_when_asked_for_and_at_the_end() {
     assert_eq!((ended.code, ended.counter("tcp_received_bytes"), ended.counter("tcp_finished")), (Some(0), 23, 1));
 }
 
+#[test]
+fn a_loop_that_has_ended_does_not_keep_the_counters_of_the_others_to_itself() {
+    let mut program = Program::start(&["--workers", "2", "--drain-timeout", "1h", "--stall-timeout", "1h"]);
+    let _client = never_reading(&mut program);
+    program.signal(Signal::TERM);
+    // The loop without a client has nothing to finish, and is at its end when it has said this.
+    for _ in 0..2 {
+        program.stderr.skip_to("stopping");
+    }
+    for _ in 0..3 {
+        assert_eq!(program.counter("tcp_accepted"), 1);
+    }
+    program.signal(Signal::TERM);
+    assert_eq!(program.wait().code, Some(143));
+}
+
 /// A character that the end of the server cuts off will never be whole; what there is of it is owed all the same.
 #[test]
 fn a_cut_character_goes_out_as_it_is() {

@@ -251,6 +251,33 @@ fn a_start_that_fails_says_why_and_ends() {
 }
 
 #[test]
+fn a_loop_that_fails_ends_the_others_too() {
+    if let Some(reason) = cannot_inject() {
+        println!("skipped: {reason}");
+        return;
+    }
+    let server = Program::start_with(
+        Command::new("strace")
+            .args(["-D", "-f", "-o", "/dev/null", "-e", "trace=epoll_wait"])
+            // Each thread counts for itself, and one of them has nothing to do.
+            .args(["-e", "inject=epoll_wait:error=EBADF:when=20", SERVER]),
+        &["--workers", "2"],
+    );
+    let client = common::udp_client(server.address);
+    client.connect(server.address).unwrap();
+    client.set_read_timeout(Some(REPLY_PATIENCE)).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    // Until nobody has the port any more.
+    while client.send(b"more").is_ok() {
+        assert!(Instant::now() < deadline, "the server is still there");
+        let _ = client.recv(&mut [0; 16]);
+    }
+    let ended = server.wait();
+    assert_eq!(ended.code, Some(1), "{:?}", ended.stderr);
+    assert!(ended.stderr.iter().any(|line| line.contains("error: a loop has failed")), "{:?}", ended.stderr);
+}
+
+#[test]
 fn a_storm_of_signals_loses_nothing() {
     let server = Program::start(&[]);
     let mut client = common::tcp_client(server.address);

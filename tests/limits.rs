@@ -139,6 +139,24 @@ fn an_idle_connection_gives_way_to_a_new_one_and_the_longest_idle_goes_first() {
 }
 
 #[test]
+fn who_gives_way_is_answered_first() {
+    let mut server = server(&["--max-connections", "1"]);
+    let mut leaving = tcp(&server);
+    exchange(&mut server, &mut leaving, b"hello", 5);
+    // Long enough to count as idle. The wait is the cause that is tested here, not a way to be in time.
+    let silence = udp(&server);
+    silence.set_nonblocking(false).unwrap();
+    silence.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    silence.recv(&mut [0]).unwrap_err();
+    // The next turn finds both: the newcomer, and what the longest-idle is now owed an answer to.
+    assert_eq!(write_some(&mut leaving, b"my last words"), 13);
+    let mut newcomer = tcp(&server);
+    assert_eq!(rest_of(&mut server, &mut leaving), (b"MY LAST WORDS".to_vec(), End::Clean));
+    drop(leaving);
+    assert_eq!(exchange(&mut server, &mut newcomer, b"me too", 6), b"ME TOO");
+}
+
+#[test]
 fn who_waits_for_a_place_gets_it_when_another_leaves_and_nobody_new_comes() {
     let mut server = server_with(&["--max-connections", "2"]);
     let mut busy = [tcp(&server), tcp(&server)];

@@ -8,11 +8,12 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 mod common;
-use common::{Program, SERVER, has_ipv6, ping, ping_udp, tcp_client, udp_client};
+use common::{PATIENCE, Program, SERVER, has_ipv6, ping, ping_udp, tcp_client, udp_client};
 
 /// Runs the server to its end, which must come by itself.
 fn run(arguments: &[&str]) -> Output {
-    Command::new(SERVER).args(arguments).stdin(Stdio::null()).output().unwrap()
+    // A server that starts all the same is killed, and then has no exit code.
+    assert_cmd::Command::new(SERVER).args(arguments).timeout(PATIENCE).output().unwrap()
 }
 
 #[track_caller]
@@ -110,6 +111,17 @@ fn a_port_in_use_is_an_error_that_names_protocol_and_address() {
         assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{said}");
         assert_eq!(said.lines().count(), 1, "{said}");
         assert!(said.contains(&format!("cannot listen on {protocol} {address}")), "{said}");
+    }
+}
+
+#[test]
+fn an_address_that_many_hosts_share_is_refused_in_one_line_that_says_so() {
+    // That of the network which every machine has, and one that is known without asking the kernel.
+    for (listen, code) in [("127.255.255.255:0", 1), ("[::ffff:127.255.255.255]:0", 1), ("224.0.0.1:0", 2)] {
+        let output = run(&["--listen", listen]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), output.stdout.len(), said.lines().count()), (Some(code), 0, 1), "{said}");
+        assert!(said.contains(listen) && (said.contains("broadcast") || said.contains("group")), "{said}");
     }
 }
 

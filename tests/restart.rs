@@ -289,8 +289,10 @@ fn sockets_that_are_not_ours_or_not_what_is_served_are_refused() {
     std::fs::remove_file(&name).unwrap();
     let connected = TcpStream::connect(other_tcp.local_addr().unwrap()).unwrap();
     let null = std::fs::File::open("/dev/null").unwrap();
+    let group = UdpSocket::bind("224.0.0.1:0").unwrap();
     let rows = [
-        (vec![null.into()], &[][..], "descriptor 3 is neither"),
+        (vec![group.into()], &[][..], "224.0.0.1 is a broadcast or multicast address"),
+        (vec![null.into()], &[], "descriptor 3 is neither"),
         (vec![local.into()], &[], "descriptor 3 is neither"),
         (vec![connected.into()], &[], "does not listen"),
         (vec![both().remove(0), both().remove(0)], &[], "descriptor 4 is a second TCP"),

@@ -15,21 +15,27 @@ mod launcher;
 use launcher::{PATIENCE, PLAIN, SERVER, Server, can_run, command, descriptors, passing, retried, sockets};
 
 /// Every way in which the loop moves bytes and waits.
-const WAYS: [&[&str]; 6] = [
+const WAYS: [&[&str]; 8] = [
     &["--sandbox"],
     &["--sandbox", "--udp-io", "portable"],
     &["--sandbox", "--case", "unicode", "--verbose"],
     &["--sandbox", "--workers", "2"],
     &["--sandbox", "--workers", "2", "--pin", "0"],
     &["--sandbox", "--spin", "--stats", "100ms"],
+    &["--sandbox", "--admin", "127.0.0.1:0"],
+    &["--sandbox", "--admin", "127.0.0.1:0", "--workers", "2"],
 ];
 
 /// How many connections are open at once.
 const CONNECTIONS: usize = 1_000;
 
 /// Asks for all that the service promises, and then for its end.
-fn all_of_the_service(server: Server, connections: usize) {
+fn all_of_the_service(server: Server, connections: usize, has_admin: bool) {
     let (_, address) = server.listening();
+    if has_admin {
+        let url = server.line_with("answering on http://");
+        every_page(url.strip_suffix("/metrics").unwrap().parse().unwrap());
+    }
     datagrams(&server, address);
     let mut streams: Vec<TcpStream> = (0..connections).map(|_| connect(address)).collect();
     for stream in &mut streams {
@@ -103,6 +109,21 @@ fn half_close(address: SocketAddr) {
     writer.join().unwrap();
 }
 
+/// The admin endpoint, asked for each of its pages, and by one more than it has places for.
+fn every_page(address: SocketAddr) {
+    for page in ["metrics", "healthz", "readyz"] {
+        let mut stream = connect(address);
+        write!(stream, "GET /{page} HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    let mut streams: Vec<TcpStream> = (0..5).map(|_| connect(address)).collect();
+    let mut answer = String::new();
+    streams.pop().unwrap().read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+}
+
 /// A client that breaks off.
 fn reset(address: SocketAddr) {
     let stream = socket2::Socket::from(connect(address));
@@ -137,10 +158,11 @@ fn everything_works() {
     raise_limit();
     for way in WAYS {
         let arguments = [&["--listen", "127.0.0.1:0"], way].concat();
-        all_of_the_service(Server::start(&mut command(&arguments)), CONNECTIONS);
+        all_of_the_service(Server::start(&mut command(&arguments)), CONNECTIONS, way.contains(&"--admin"));
     }
     let (tcp, udp) = sockets();
-    all_of_the_service(Server::start(&mut passing(descriptors(&tcp, &udp), &["--sandbox"])), CONNECTIONS);
+    let server = Server::start(&mut passing(descriptors(&tcp, &udp), &["--sandbox"]));
+    all_of_the_service(server, CONNECTIONS, false);
 }
 
 /// The lists are complete: not one call that the server makes is denied, not even one whose failure it would survive.
@@ -155,7 +177,8 @@ fn nothing_that_it_asks_for_is_denied() {
         // With -D it is the server that is our child, and gets the signals, and not strace.
         let mut command = Command::new("sh");
         command.args(["-c", PLAIN, "strace", "-D", "-f", "-o"]).arg(&trace).args([SERVER, "--listen", "127.0.0.1:0"]);
-        all_of_the_service(Server::start(command.args(way).stdin(Stdio::null())), 50);
+        let server = Server::start(command.args(way).stdin(Stdio::null()));
+        all_of_the_service(server, 50, way.contains(&"--admin"));
         let calls = std::fs::read_to_string(&trace).unwrap();
         std::fs::remove_file(&trace).unwrap();
         assert!(calls.contains("landlock_restrict_self("), "{way:?}");

@@ -25,9 +25,9 @@ const _: () = assert!(
 
 /// Reads a control buffer, as far as the kernel has filled it. Messages of other kinds are skipped; one that is cut, or
 /// says that it is longer than the buffer, ends the reading.
-pub fn read(mut bytes: &[u8]) -> Control {
+pub fn read(bytes: &[u8]) -> Control {
     let mut control = Control::default();
-    while let Some((level, kind, payload)) = next(&mut bytes) {
+    for (level, kind, payload) in messages(bytes) {
         // A payload that is too short says nothing, and takes back nothing.
         let _: Option<()> = match (level, kind) {
             (libc::SOL_UDP, libc::UDP_GRO) => segment(payload, &mut control),
@@ -38,6 +38,11 @@ pub fn read(mut bytes: &[u8]) -> Control {
         };
     }
     control
+}
+
+/// The control messages in a buffer: level, type and payload of each.
+pub fn messages(mut bytes: &[u8]) -> impl Iterator<Item = (c_int, c_int, &[u8])> {
+    std::iter::from_fn(move || next(&mut bytes))
 }
 
 fn segment(payload: &[u8], control: &mut Control) -> Option<()> {

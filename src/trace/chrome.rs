@@ -60,7 +60,7 @@ fn track_of(event: Event) -> u32 {
         Event::Edge { source, .. } => match source {
             Source::Udp => UDP,
             Source::Listener => LISTENER,
-            Source::Signals => LOOP,
+            Source::Signals | Source::Admin => LOOP,
             Source::Connection(slot) => SLOTS + slot,
         },
         Event::Receive { .. } | Event::Send { .. } | Event::Datagrams { .. } => UDP,

@@ -272,6 +272,7 @@ pub(crate) struct Program {
     child: Child,
     pub(crate) first_line: String,
     pub(crate) address: SocketAddr,
+    stdout: Lines,
     pub(crate) stderr: Lines,
 }
 
@@ -319,10 +320,19 @@ impl Program {
         Program::spawn(&mut shell, flags, Stdio::piped())
     }
 
+    /// The same with nothing added to the flags.
+    pub(crate) fn start_with_as_told(command: &mut Command, flags: &[&str]) -> Program {
+        Program::wait_for_start(command, flags, Stdio::piped())
+    }
+
     fn spawn(command: &mut Command, flags: &[&str], stderr: Stdio) -> Program {
         if !flags.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
+        Program::wait_for_start(command, flags, stderr)
+    }
+
+    fn wait_for_start(command: &mut Command, flags: &[&str], stderr: Stdio) -> Program {
         let mut child = command.args(flags).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
         let stderr = child.stderr.take().map_or_else(|| Lines::of(std::io::empty()), Lines::of);
         let stdout = Lines::of(child.stdout.take().unwrap());
@@ -333,7 +343,15 @@ impl Program {
         };
         let address = place.split(' ').find_map(|word| word.parse().ok());
         let address = address.unwrap_or_else(|| panic!("no address in {place:?}"));
-        Program { child, first_line, address, stderr }
+        Program { child, first_line, address, stdout, stderr }
+    }
+
+    /// Where the admin endpoint listens, which the second line says.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        let line = self.stdout.next("the line of the admin endpoint");
+        let address =
+            line.strip_prefix("shout-server answering on http://").and_then(|url| url.strip_suffix("/metrics"));
+        address.and_then(|address| address.parse().ok()).unwrap_or_else(|| panic!("no address in {line:?}"))
     }
 
     pub(crate) fn pid(&self) -> Pid {
@@ -370,6 +388,12 @@ impl Program {
     pub(crate) fn wait(mut self) -> Ended {
         let stderr = self.stderr.rest();
         Ended { code: self.child.wait().unwrap().code(), stderr }
+    }
+
+    /// Asks the server to stop; the lines of its standard output after the first.
+    pub(crate) fn terminate_and_read_stdout(self) -> Vec<String> {
+        self.signal(Signal::TERM);
+        self.stdout.rest()
     }
 
     /// Asks the server to stop, and waits until it has.

@@ -49,8 +49,13 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
 
 /// A command that starts the server with these descriptors passed: one or two.
 pub(crate) fn passing(descriptors: Vec<OwnedFd>, arguments: &[&str]) -> Command {
+    passing_to(SERVER, descriptors, arguments)
+}
+
+/// The same for a program that becomes the server.
+pub(crate) fn passing_to(program: &str, descriptors: Vec<OwnedFd>, arguments: &[&str]) -> Command {
     let mut command = Command::new("sh");
-    command.args(["-c", PASSING, SERVER]).args(arguments);
+    command.args(["-c", PASSING, program]).args(arguments);
     command.env("LISTEN_FDS", descriptors.len().to_string()).stdout(Stdio::null());
     let mut descriptors = descriptors.into_iter();
     command.stdin(descriptors.next().unwrap());

@@ -57,6 +57,11 @@ impl Contestant {
         }
     }
 
+    /// A server that a command of the shell starts, with [`PORT`] in it.
+    pub fn of_command(name: &str, command: String) -> Contestant {
+        Contestant { name: name.into(), start: Start::Command(command) }
+    }
+
     /// The same server under another name.
     #[must_use]
     pub fn again(&self) -> Contestant {

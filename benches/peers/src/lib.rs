@@ -14,16 +14,18 @@
 //! can start it on port 0 and wait until it is there: see [`running`]. A fourth program, `shout`, is the project's own
 //! server with that command line. This file does the I/O that the three share.
 //!
-//! Two benchmarks put them side by side:
+//! Two benchmarks put them side by side, and a third the server beside itself:
 //!
 //! | command | answers |
 //! |---|---|
 //! | `cargo bench -p peers --bench race` | who answers how many messages, and at what cost: see [`race`] |
 //! | `cargo bench -p peers --bench curves` | how the cost grows with connections, sources and sizes: see [`curves`] |
+//! | `cargo bench -p peers --bench admin` | what it costs the server to be scraped under full load: see [`admin`] |
 //!
-//! Both take flags behind `--`, and `--help` lists them. They are made of [`measurement`] (start a server afresh, load
+//! All take flags behind `--`, and `--help` lists them. They are made of [`measurement`] (start a server afresh, load
 //! it), [`contestant`] (who takes part), [`statistics`], [`table`] and [`plot`].
 
+pub mod admin;
 pub mod contestant;
 pub mod curves;
 pub mod ending;

@@ -5,12 +5,13 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use peers::{curves, programs, race};
+use peers::{admin, curves, programs, race};
 use shout_load::report::document::Document;
 
 type Program = fn(&peers::contestant::Programs, Vec<std::ffi::OsString>, &mut dyn Write) -> ExitCode;
 
 const RACE: Program = |programs, arguments, out| race::main(programs, arguments, out);
+const ADMIN: Program = |programs, arguments, out| admin::main(programs, arguments, out);
 const CURVES: Program = |programs, arguments, out| curves::main(programs, arguments, out);
 
 /// What a program prints with these words behind its name, and how it ends.
@@ -233,4 +234,14 @@ fn a_closed_pipe_ends_it_quietly_and_at_once() {
         assert_eq!(program(&programs!(), arguments, &mut Closed), ExitCode::SUCCESS);
     }
     fs::remove_dir(out).unwrap();
+}
+
+#[test]
+fn being_watched_is_measured_beside_being_left_alone() {
+    let (output, code) = run(ADMIN, &["--rounds", "1", "--seconds", SHORT]);
+    assert_eq!(code, ExitCode::SUCCESS, "{output}");
+    for name in ["without", "asleep", "scraped", "without again"] {
+        assert!(output.lines().any(|line| line.starts_with(&format!("{name}  "))), "no line of {name} in:\n{output}");
+    }
+    assert!(output.contains("pages were scraped"), "{output}");
 }

@@ -43,9 +43,17 @@ const OWN_SERVER_DURATION: Duration = Duration::from_secs(5);
 const OWN_SERVER_UDP_WINDOW: usize = 64;
 const OWN_SERVER_TCP_WINDOW: usize = 64 / DEFAULT_TCP_CONNECTIONS;
 
+const EXAMPLES: &str = "\
+Examples:
+  shout-load                                  start a server of its own, flood it over UDP and then over TCP
+  shout-load udp://localhost -d 30s           port 12000, 64 B, as many as come back
+  shout-load tcp://[::1]:9000 -c 64 -R 50k    64 connections, 50,000 messages a second, come what may
+  shout-load tcp://localhost -o run.html      the same figures as a page
+  shout-load verify echo://localhost          does it keep the contract, byte by byte?";
+
 /// Floods an upper-case echo service, verifies every reply, and reports latency histograms.
 #[derive(Debug, Parser)]
-#[command(name = "shout-load", version, args_conflicts_with_subcommands = true)]
+#[command(name = "shout-load", version, args_conflicts_with_subcommands = true, before_help = EXAMPLES)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -152,6 +160,11 @@ pub struct Options {
     /// [default: 64]
     #[arg(long, value_parser = train, value_name = "N|off")]
     pub gso: Option<usize>,
+
+    /// Have the kernel stamp one message in N, up to 5,000 a second, to tell the time of network and server from our own;
+    /// off for none. Linux only
+    #[arg(long, value_parser = stamps, default_value = "1/64", value_name = "1/N|off")]
+    pub stamps: u64,
 
     /// Load before the measurement, answered and then forgotten
     #[arg(short, long, value_parser = units::duration, default_value = "1s")]
@@ -273,6 +286,7 @@ impl Options {
             // Asked here, before the generator is bound to one of them.
             pace: self.pace.with_processors(host::processors().len()),
             longest_train: self.gso.unwrap_or(LONGEST_TRAIN),
+            stamp_one_in: self.stamps,
             udp_timeout: self.timeout.unwrap_or(DEFAULT_UDP_TIMEOUT),
             tcp_timeout: self.timeout.unwrap_or(DEFAULT_TCP_TIMEOUT),
             seed: self.seed.unwrap_or(random_seed),
@@ -382,6 +396,14 @@ fn train(text: &str) -> Result<usize, String> {
         return Ok(1);
     }
     at_most(text, LONGEST_TRAIN as u64, "datagrams, or off").map(|number| number as usize)
+}
+
+fn stamps(text: &str) -> Result<u64, String> {
+    match text.strip_prefix("1/") {
+        _ if text == "off" => Ok(0),
+        Some(number) => positive_count(number),
+        None => Err("1/N for one message in N, or off".into()),
+    }
 }
 
 fn at_most(text: &str, most: u64, what: &str) -> Result<u64, String> {

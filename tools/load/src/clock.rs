@@ -36,6 +36,32 @@ impl Clock {
     }
 }
 
+/// How a [`Clock`] and the clock that can be set differ at one moment: to within a reading of both, about 100 ns.
+#[derive(Debug, Clone, Copy)]
+pub struct Offset {
+    clock: Nanos,
+    wall: u64,
+}
+
+impl Offset {
+    /// Reads both.
+    pub fn measure(clock: Clock) -> Self {
+        let before = clock.now();
+        let wall = clock_gettime(ClockId::Realtime);
+        let wall = wall.tv_sec.cast_unsigned() * SECOND + wall.tv_nsec.cast_unsigned();
+        Offset { clock: before.midpoint(clock.now()), wall }
+    }
+
+    /// The time on the [`Clock`] of so many nanoseconds since 1970; 0 for what was before its start.
+    pub fn apply(self, wall: u64) -> Nanos {
+        if wall <= self.wall {
+            self.clock.saturating_sub(self.wall - wall)
+        } else {
+            self.clock.saturating_add(wall - self.wall)
+        }
+    }
+}
+
 fn monotonic() -> Nanos {
     let time = clock_gettime(ClockId::Monotonic);
     time.tv_sec.cast_unsigned() * SECOND + time.tv_nsec.cast_unsigned()

@@ -15,6 +15,7 @@ mod answers;
 mod departures;
 mod endings;
 mod lanes;
+mod samples;
 mod stage;
 
 use std::collections::VecDeque;
@@ -28,7 +29,7 @@ use crate::loss::Bursts;
 use crate::payload::Payload;
 use crate::recorder::Recorder;
 use crate::schedule::Arrivals;
-use lanes::{Book, Group, Lane, Want};
+use lanes::{Book, Group, Lane, Sample, Want};
 
 pub use stage::{Demand, Ending, LaneGroup, Stage, Transport};
 
@@ -118,6 +119,7 @@ impl Engine {
                     is_alive: true,
                     is_blocked: false,
                     is_queued: false,
+                    sample: Sample::None,
                 });
             }
             engine.groups.push(Group {
@@ -186,6 +188,7 @@ impl Engine {
     }
 
     fn begin_lane(&mut self, index: usize, demand: &Demand, now: Nanos) {
+        self.lanes[index].sample = Sample::None;
         let lane = &mut self.lanes[index];
         if let Book::Datagrams(ledger) = &mut lane.book {
             ledger.begin_stage();

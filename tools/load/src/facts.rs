@@ -64,7 +64,15 @@ impl Measured<'_> {
             p99: response.value_at_quantile(0.99),
             p99_interval: evidence::interval(response, 0.99, effective_size),
             little: self.little(),
+            own_tail: self.own_tail(),
         }
+    }
+
+    /// The worse of the transports.
+    fn own_tail(&self) -> Option<(f64, Nanos)> {
+        let bands = self.engine.recorders().flat_map(|(_, recorder)| recorder.breakdown.bands());
+        let tails = bands.filter(|band| band.percentile == "99");
+        tails.map(|band| (band.own_share(), band.network_server())).max_by(|one, other| one.0.total_cmp(&other.0))
     }
 
     /// What the latencies of all transports together are worth.

@@ -22,12 +22,14 @@ use hdrhistogram::Histogram;
 use mio::{Events, Poll, Token};
 use shout::batch::Batch;
 
-use crate::clock::{Clock, Nanos};
+use crate::clock::{Clock, Nanos, Offset};
 use crate::engine::{Ending, Engine, LaneGroup, Stage, Transport};
+use crate::outbox::Room;
 use crate::pace::Pacer;
 use crate::payload::Payload;
 use crate::plan::Plan;
 use crate::sockets::{AfterFlush, DatagramLane, Received, StreamLane, datagrams, open_datagrams, open_streams};
+use crate::stamps::{Sampler, Wall};
 
 /// Reads from one lane before the others get a turn, and before what they made room for is sent. The larger, the longer
 /// a free place in a window waits to be filled: at about two microseconds a message, 16 cost a place up to 30 µs. A
@@ -85,6 +87,7 @@ pub struct Generator {
     writable: Vec<usize>,
     scratch: Vec<u8>,
     batch: Batch,
+    sampler: Sampler,
     connect_times: Histogram<u64>,
     opened: usize,
     broken_by: Option<io::Error>,
@@ -99,16 +102,17 @@ impl Generator {
         let mut groups = Vec::new();
         let mut connect_times = crate::recorder::histogram();
         let mut opened = 0;
+        let stamps = plan.stamp_one_in > 0;
         for (transport, lanes, timeout) in plan.transports() {
             let first = sockets.len();
             match transport {
                 Transport::Udp => {
-                    let lanes =
-                        open_datagrams(&poll, address, lanes, plan.content.longest(), plan.longest_train, first)?;
+                    let (longest, train) = (plan.content.longest(), plan.longest_train);
+                    let lanes = open_datagrams(&poll, address, lanes, longest, train, stamps, first)?;
                     sockets.extend(lanes.into_iter().map(Socket::Datagrams));
                 }
                 Transport::Tcp => {
-                    let (lanes, times) = open_streams(&mut poll, address, lanes, first)?;
+                    let (lanes, times) = open_streams(&mut poll, address, lanes, stamps, first)?;
                     opened += lanes.len();
                     connect_times = times;
                     sockets.extend(lanes.into_iter().map(Socket::Stream));
@@ -129,6 +133,7 @@ impl Generator {
             writable: Vec::new(),
             scratch: vec![0; SCRATCH],
             batch: Batch::new(1),
+            sampler: Sampler::new(plan.stamp_one_in),
             connect_times,
             opened,
             broken_by: None,
@@ -239,8 +244,10 @@ impl Generator {
             if lane >= self.sockets.len() {
                 continue; // The timer: waking up was all.
             }
-            self.is_ending[lane] |= event.is_read_closed() || event.is_error();
-            if (event.is_readable() || self.is_ending[lane]) && !self.is_queued[lane] {
+            // The stamp of a departure is announced as an error, and is no end. A failed connection is closed as well.
+            self.is_ending[lane] |= event.is_read_closed();
+            let may_read = event.is_readable() || event.is_error() || self.is_ending[lane];
+            if may_read && !self.is_queued[lane] {
                 self.is_queued[lane] = true;
                 self.readable.push_back(lane);
             }
@@ -254,31 +261,42 @@ impl Generator {
             }
         }
         while let Some(lane) = self.writable.pop() {
-            self.flush(lane, false);
+            self.flush(lane, false, false);
         }
     }
 
     /// Composes what is due on a lane and sends it. Returns the time at which it was sent.
     fn send(&mut self, lane: usize, now: Nanos) -> Nanos {
+        // A stamp belongs to one system call, and there is one at a time on a lane.
+        let is_due = self.sampler.is_due(now) && !self.engine.awaits_sample(lane);
+        let room = |room: Room, is_stamped: bool| if is_due && is_stamped { Room::ONE } else { room };
         match &mut self.sockets[lane] {
             Socket::Datagrams(socket) => {
-                self.engine.compose(lane, now, socket.room(), socket.outbox());
+                self.engine.compose(lane, now, room(socket.room(), socket.is_stamped()), socket.outbox());
             }
-            Socket::Stream(socket) => self.engine.compose(lane, now, StreamLane::ROOM, socket.outbox()),
+            Socket::Stream(socket) => {
+                self.engine.compose(lane, now, room(StreamLane::ROOM, socket.is_stamped()), socket.outbox());
+            }
             Socket::Gone => return now,
         }
-        self.flush(lane, true)
+        self.flush(lane, true, is_due)
     }
 
     /// Sends what waits on a lane, and returns the time at which it did. `is_new`: the lane was not known to be blocked.
-    fn flush(&mut self, lane: usize, is_new: bool) -> Nanos {
+    fn flush(&mut self, lane: usize, is_new: bool, with_stamp: bool) -> Nanos {
         let issued_at = self.clock.now();
         let flush = match &mut self.sockets[lane] {
-            Socket::Datagrams(socket) => socket.flush(),
-            Socket::Stream(socket) => socket.flush(),
+            Socket::Datagrams(socket) => socket.flush(with_stamp && socket.is_stamped()),
+            Socket::Stream(socket) => socket.flush(with_stamp && socket.is_stamped()),
             Socket::Gone => return issued_at,
         };
         self.engine.sent(lane, flush.issued, issued_at);
+        if flush.stamped {
+            self.engine.sampled(lane);
+            self.sampler.took(issued_at);
+        } else {
+            self.sampler.passed(flush.issued);
+        }
         self.engine.unsent(lane, flush.unsent);
         self.engine.refused(lane, flush.refused);
         match flush.next {
@@ -296,9 +314,14 @@ impl Generator {
 
     fn receive(&mut self, lane: usize) {
         for _ in 0..RECEIVE_BUDGET {
-            let received = match &mut self.sockets[lane] {
-                Socket::Datagrams(socket) => socket.receive(&mut self.batch),
-                Socket::Stream(socket) => socket.receive(&mut self.scratch),
+            let awaits = self.engine.awaits_sample(lane);
+            let (received, arrived) = match &mut self.sockets[lane] {
+                Socket::Datagrams(socket) => {
+                    let received = socket.receive(&mut self.batch);
+                    let arrived = if awaits && received == Received::Datagrams { socket.arrival() } else { None };
+                    (received, arrived)
+                }
+                Socket::Stream(socket) => socket.receive(&mut self.scratch, awaits),
                 Socket::Gone => return,
             };
             let now = self.clock.now();
@@ -308,12 +331,14 @@ impl Generator {
                     for datagram in datagrams(&self.batch) {
                         self.engine.datagram(lane, datagram, now);
                     }
+                    self.note_stamps(lane, arrived, now);
                     if self.engine.in_flight(lane) == 0 {
                         return;
                     }
                 }
                 Received::Bytes(length) => {
                     self.engine.stream(lane, &self.scratch[..length], now);
+                    self.note_stamps(lane, arrived, now);
                     // An end that has been announced already makes no second edge: read on until it comes.
                     if length < SCRATCH && !self.is_ending[lane] {
                         return;
@@ -327,6 +352,20 @@ impl Generator {
         }
         self.is_queued[lane] = true;
         self.readable.push_back(lane);
+    }
+
+    /// Hands the stamps of a sampled message to the engine, if what was just read has answered it.
+    fn note_stamps(&mut self, lane: usize, arrived: Option<Wall>, now: Nanos) {
+        let Some(flight) = self.engine.take_sample(lane) else { return };
+        let left = match &mut self.sockets[lane] {
+            Socket::Datagrams(socket) => socket.take_departure(),
+            Socket::Stream(socket) => socket.take_departure(),
+            Socket::Gone => None,
+        };
+        // Measured each time, because the clock of the stamps can be set at any.
+        let offset = Offset::measure(self.clock);
+        let stamps = left.zip(arrived).map(|(left, arrived)| (offset.apply(left), offset.apply(arrived)));
+        self.engine.stamped(lane, flight, stamps, now);
     }
 
     fn end(&mut self, lane: usize, ending: Ending) {

@@ -108,6 +108,11 @@ impl DatagramLedger {
         }
     }
 
+    /// Whether this message and all before it are known to have been answered or lost.
+    pub fn is_settled(&self, sequence: u64) -> bool {
+        sequence < self.oldest
+    }
+
     /// Messages composed and not settled yet.
     pub fn outstanding(&self) -> usize {
         self.in_flight + (self.composed - self.issued) as usize

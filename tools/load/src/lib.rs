@@ -27,6 +27,7 @@
 //! Reading order: [`payload`], [`ledger`] and [`schedule`] are the ideas; [`engine`] puts them together without a clock
 //! or a socket; [`generator`] is the loop around it; [`run`] is one run from start to end.
 
+pub mod breakdown;
 pub mod by_size;
 pub mod cli;
 pub mod clock;
@@ -55,6 +56,7 @@ pub mod run;
 pub mod saved;
 pub mod schedule;
 pub mod sockets;
+pub mod stamps;
 pub mod statistics;
 pub mod trace;
 pub mod verdict;

@@ -42,6 +42,8 @@ pub struct Plan {
     pub pace: Pace,
     /// The most datagrams that one system call sends; 1 does without segmentation and merging.
     pub longest_train: usize,
+    /// One message in so many carries kernel timestamps; 0 is none.
+    pub stamp_one_in: u64,
     /// A UDP answer that takes longer is lost.
     pub udp_timeout: Duration,
     /// A TCP connection that owes an answer for longer is given up.

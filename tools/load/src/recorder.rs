@@ -4,6 +4,7 @@
 
 use hdrhistogram::Histogram;
 
+use crate::breakdown::Breakdown;
 use crate::by_size::BySize;
 use crate::clock::{Nanos, SECOND};
 use crate::evidence::Evidence;
@@ -132,6 +133,8 @@ pub struct Recorder {
     pub evidence: Evidence,
     /// The same by the size of the messages, where they differ.
     pub by_size: BySize,
+    /// Where the time of a sample of messages went.
+    pub breakdown: Breakdown,
 }
 
 impl Default for Recorder {
@@ -144,6 +147,7 @@ impl Default for Recorder {
             lag: histogram(),
             evidence: Evidence::default(),
             by_size: BySize::default(),
+            breakdown: Breakdown::default(),
         }
     }
 }
@@ -157,6 +161,7 @@ impl Recorder {
         self.service.reset();
         self.lag.reset();
         self.by_size.reset();
+        self.breakdown.reset();
     }
 
     /// Notes that a message left.

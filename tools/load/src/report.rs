@@ -3,6 +3,7 @@
 //! [`document::Document`] is the run, as it stands in a JSON file. Everything else is drawn from it alone, so a
 //! saved run can be shown again, and what the screen says is what the files say.
 
+pub mod breakdown;
 pub mod by_size;
 mod closing;
 pub mod document;

@@ -16,6 +16,7 @@ use crate::observer::{Observation, Observer, Usage};
 use crate::payload::{Content, Payload};
 use crate::plan::{Plan, nanos};
 use crate::recorder::{self, Recorder};
+use crate::report::breakdown::Breakdown;
 use crate::report::by_size::BySize;
 use crate::report::document::{
     Config, Connections, Counts, Document, Environment, Latencies, Latency, PerTransport, Process, SCHEMA, Time, Tool,
@@ -241,7 +242,9 @@ fn document(plan: &Plan, context: &Context, generator: &Generator, parts: Parts)
         total.by_size.add(&recorder.by_size);
         let connect = (transport == Transport::Tcp).then(|| generator.connect_times());
         let latency = latencies(recorder, recorder.evidence.effective_size(), connect);
-        per_transport.insert(transport.name().to_owned(), PerTransport { counts: (&recorder.counts).into(), latency });
+        let breakdown = Breakdown::of(&recorder.breakdown);
+        let part = PerTransport { counts: (&recorder.counts).into(), latency, breakdown };
+        per_transport.insert(transport.name().to_owned(), part);
     }
     let connect = (generator.opened() > 0).then(|| generator.connect_times());
     let measured = Measured {

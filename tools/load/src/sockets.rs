@@ -18,6 +18,7 @@ use shout::batch::{self, Batch, DatagramIo, Replies, Reply};
 use crate::clock::{Clock, SECOND};
 use crate::outbox::{Begun, Filled, Outbox, Room};
 use crate::recorder;
+use crate::stamps::{self, Wall};
 
 /// Asked for on each UDP socket, so that answers are not dropped on our side while we are busy sending.
 const UDP_RECEIVE_BUFFER: usize = 8 << 20;
@@ -48,6 +49,8 @@ pub struct Flush {
     pub unsent: u64,
     /// Times that an earlier datagram turned out to have been refused.
     pub refused: u64,
+    /// The last of them asked for a kernel timestamp.
+    pub stamped: bool,
     /// What to do next.
     pub next: AfterFlush,
 }
@@ -89,10 +92,12 @@ pub struct DatagramLane {
     room: Room,
     /// How a train is described to the kernel; kept for its memory.
     train: Replies,
+    /// The kernel reports timestamps.
+    is_stamped: bool,
 }
 
 impl DatagramLane {
-    fn open(address: SocketAddr, longest_message: usize, longest_train: usize) -> io::Result<Self> {
+    fn open(address: SocketAddr, longest_message: usize, longest_train: usize, stamps: bool) -> io::Result<Self> {
         let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         let socket = UdpSocket::bind(any.parse().expect("a literal address"))?;
         socket.connect(address)?;
@@ -100,6 +105,8 @@ impl DatagramLane {
         let _ = rustix::net::sockopt::set_socket_recv_buffer_size(&socket, UDP_RECEIVE_BUFFER);
         #[cfg(target_os = "linux")]
         let _ = rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, UDP_RECEIVE_BUFFER);
+        // Arrivals are told beside datagrams, which only the batches read.
+        let is_stamped = stamps && longest_train > 1 && stamps::enable(&socket).is_ok();
         let io = Self::io(socket, longest_train)?;
         let room = Room { messages: longest_train.min(io.segments_max()), bytes: TRAIN_BYTES, is_train: true };
         let bytes = (room.messages * longest_message).min(TRAIN_BYTES).max(longest_message);
@@ -109,6 +116,7 @@ impl DatagramLane {
             outbox: Outbox::with_capacity(bytes, room.messages),
             room,
             train: Replies { list: vec![reply], parts: vec![0..0; 1] },
+            is_stamped,
         })
     }
 
@@ -146,15 +154,40 @@ impl DatagramLane {
         self.outbox.clear();
     }
 
-    /// Sends what waits.
-    pub fn flush(&mut self) -> Flush {
+    /// Whether a message may be sent with a request for a timestamp.
+    pub fn is_stamped(&self) -> bool {
+        self.is_stamped
+    }
+
+    /// Takes the stamps of departures: the last one.
+    pub fn take_departure(&mut self) -> Option<Wall> {
+        stamps::take_departure(self.io.socket_mut())
+    }
+
+    /// When the first of the datagrams that were just received arrived, where the kernel has said it.
+    pub fn arrival(&self) -> Option<Wall> {
+        match &self.io {
+            #[cfg(target_os = "linux")]
+            batch::Socket::Linux(io) => stamps::arrival(io.control()),
+            batch::Socket::Portable(_) => None,
+        }
+    }
+
+    /// Sends what waits; one message `with_stamp` asks for a timestamp.
+    pub fn flush(&mut self, with_stamp: bool) -> Flush {
         let (mut issued, mut bytes, mut unsent, mut refused) = (0, 0, 0, 0);
+        let with_stamp = with_stamp && self.outbox.messages() == 1;
         let next = loop {
             let train = self.outbox.next(issued, self.room);
             if train.messages == 0 {
                 break AfterFlush::Continue;
             }
-            match self.send(bytes, train) {
+            let sent = if with_stamp {
+                stamps::send(self.io.socket_mut(), self.outbox.bytes()).map(drop)
+            } else {
+                self.send(bytes, train)
+            };
+            match sent {
                 Ok(()) => (issued, bytes) = (issued + train.messages, bytes + train.bytes),
                 // The queue of the network interface was full. Linux drops such a datagram without a word, so here as
                 // there it has been sent, and is lost.
@@ -177,7 +210,7 @@ impl DatagramLane {
             }
         };
         self.outbox.remove(issued, bytes);
-        Flush { issued, unsent, refused, next }
+        Flush { issued, unsent, refused, stamped: with_stamp && issued == 1, next }
     }
 
     /// Sends messages that start so many bytes into the outbox, in one system call.
@@ -235,6 +268,8 @@ pub struct StreamLane {
     outbox: Outbox,
     written: usize,
     begun: Begun,
+    /// The kernel reports timestamps.
+    is_stamped: bool,
 }
 
 impl StreamLane {
@@ -242,7 +277,17 @@ impl StreamLane {
     pub const ROOM: Room = Room { messages: usize::MAX, bytes: 64 << 10, is_train: false };
 
     fn new(stream: TcpStream) -> Self {
-        StreamLane { stream, outbox: Outbox::default(), written: 0, begun: Begun::default() }
+        StreamLane { stream, outbox: Outbox::default(), written: 0, begun: Begun::default(), is_stamped: false }
+    }
+
+    /// Whether a message may be sent with a request for a timestamp.
+    pub fn is_stamped(&self) -> bool {
+        self.is_stamped
+    }
+
+    /// Takes the stamps of departures: the last one.
+    pub fn take_departure(&mut self) -> Option<Wall> {
+        stamps::take_departure(&self.stream)
     }
 
     /// Where to put messages.
@@ -255,15 +300,22 @@ impl StreamLane {
         self.written < self.outbox.bytes().len()
     }
 
-    /// Writes what waits, until all has left or the socket is full.
-    pub fn flush(&mut self) -> Flush {
+    /// Writes what waits, until all has left or the socket is full. One message `with_stamp` asks for a timestamp.
+    pub fn flush(&mut self, with_stamp: bool) -> Flush {
+        let mut with_stamp = with_stamp && self.outbox.messages() == 1 && self.written == 0;
         let next = loop {
             if !self.has_waiting() {
                 break AfterFlush::Continue;
             }
-            match self.stream.write(&self.outbox.bytes()[self.written..]) {
+            let bytes = &self.outbox.bytes()[self.written..];
+            let written = if with_stamp { stamps::send(&self.stream, bytes) } else { self.stream.write(bytes) };
+            match written {
                 Ok(0) => break AfterFlush::Broken(ErrorKind::WriteZero.into()),
-                Ok(written) => self.written += written,
+                Ok(written) => {
+                    // The stamp is that of the last byte of the call, and must be that of the message.
+                    with_stamp &= written == bytes.len();
+                    self.written += written;
+                }
                 Err(error) => match error.kind() {
                     ErrorKind::Interrupted => {}
                     ErrorKind::WouldBlock => break AfterFlush::Wait,
@@ -276,19 +328,24 @@ impl StreamLane {
             self.outbox.clear();
             (self.written, self.begun) = (0, Begun::default());
         }
-        Flush { issued, unsent: 0, refused: 0, next }
+        Flush { issued, unsent: 0, refused: 0, stamped: with_stamp && issued == 1, next }
     }
 
-    /// Reads what has come.
-    pub fn receive(&mut self, buffer: &mut [u8]) -> Received {
+    /// Reads what has come; `with_stamp` also says when the last of it came.
+    pub fn receive(&mut self, buffer: &mut [u8], with_stamp: bool) -> (Received, Option<Wall>) {
         loop {
-            match self.stream.read(buffer) {
-                Ok(0) => return Received::End,
-                Ok(length) => return Received::Bytes(length),
+            let received = if with_stamp {
+                stamps::receive(&self.stream, buffer)
+            } else {
+                self.stream.read(buffer).map(|length| (length, None))
+            };
+            match received {
+                Ok((0, _)) => return (Received::End, None),
+                Ok((length, arrived)) => return (Received::Bytes(length), arrived),
                 Err(error) => match error.kind() {
                     ErrorKind::Interrupted => {}
-                    ErrorKind::WouldBlock => return Received::Nothing,
-                    _ => return Received::Broken,
+                    ErrorKind::WouldBlock => return (Received::Nothing, None),
+                    _ => return (Received::Broken, None),
                 },
             }
         }
@@ -304,11 +361,12 @@ pub fn open_datagrams(
     count: usize,
     longest_message: usize,
     longest_train: usize,
+    stamps: bool,
     first_token: usize,
 ) -> io::Result<Vec<DatagramLane>> {
     (0..count)
         .map(|index| {
-            let mut lane = DatagramLane::open(address, longest_message, longest_train)?;
+            let mut lane = DatagramLane::open(address, longest_message, longest_train, stamps)?;
             let token = Token(first_token + index);
             poll.registry().register(lane.io.socket_mut(), token, Interest::READABLE | Interest::WRITABLE)?;
             Ok(lane)
@@ -322,6 +380,7 @@ pub fn open_streams(
     poll: &mut Poll,
     address: SocketAddr,
     count: usize,
+    stamps: bool,
     first_token: usize,
 ) -> io::Result<(Vec<StreamLane>, Histogram<u64>)> {
     let clock = Clock::start();
@@ -353,6 +412,7 @@ pub fn open_streams(
             // Writable without a peer means that the connection is still being made.
             if stream.peer_addr().is_ok() {
                 stream.set_nodelay(true)?;
+                lanes[index].is_stamped = stamps && stamps::enable(&lanes[index].stream).is_ok();
                 connect_times.saturating_record(now - since);
                 started[index] = None;
                 open += 1;

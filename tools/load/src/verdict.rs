@@ -89,6 +89,10 @@ const LAG: Limits = Limits { suspect: 5.0, invalid: 20.0 };
 /// headroom for a burst.
 const BUSY: f64 = 0.9;
 
+/// The generator's own share of the response times around the 99th percentile, after the kernel's timestamps. Sending and
+/// waking up are half of a short round trip on loopback; at nine tenths the tail says nothing of the server.
+const OWN_TAIL: Limits = Limits { suspect: 0.8, invalid: 0.9 };
+
 /// A server that uses this much of a processor is the limit of a closed loop, however busy the generator is too.
 const SERVER_BUSY: f64 = 0.7;
 
@@ -176,6 +180,9 @@ pub struct Facts {
     pub p99_interval: (Option<Nanos>, Option<Nanos>),
     /// The mean number of messages in flight, and what it is by Little's law.
     pub little: Option<(f64, f64)>,
+    /// By the kernel's timestamps: the generator's own share of the response times around the 99th percentile, and how
+    /// long network and server took of them.
+    pub own_tail: Option<(f64, Nanos)>,
 }
 
 /// Judges a measurement.
@@ -192,6 +199,7 @@ pub fn judge(facts: &Facts) -> Validity {
     checks.push(effective_size(facts.effective_size));
     checks.push(interval(facts));
     checks.extend(facts.little.map(little));
+    checks.extend(facts.own_tail.map(own_tail));
     let verdict = checks.iter().map(|check| check.verdict).max().unwrap_or(Verdict::Invalid);
     Validity { verdict, checks }
 }
@@ -329,6 +337,17 @@ fn interval(facts: &Facts) -> Check {
     check("p99_interval", verdict, width, INTERVAL, &format!("p99 known to ±{:.1}%", 100.0 * width), why)
 }
 
+fn own_tail((share, network_server): (f64, Nanos)) -> Check {
+    let why = format!(
+        "{:.0}% of the slowest responses passed inside the generator: at p99 network and server took {} us; free its \
+         processor, or run it on a machine of its own",
+        100.0 * share,
+        network_server / 1000
+    );
+    let limit = OWN_TAIL.suspect;
+    check("own_tail", OWN_TAIL.judge(share), share, limit, "the tail is not the generator's", why)
+}
+
 fn little((in_flight, law): (f64, f64)) -> Check {
     let off = (in_flight / law.max(f64::MIN_POSITIVE) - 1.0).abs();
     let verdict = if off <= LITTLE { Verdict::Valid } else { Verdict::Invalid };
@@ -377,6 +396,7 @@ mod tests {
             p99: 212_400,
             p99_interval: (Some(205_100), Some(219_800)),
             little: Some((5.21, 5.2)),
+            own_tail: Some((0.5, 100_000)),
         }
     }
 
@@ -402,7 +422,8 @@ mod tests {
                 "stationary",
                 "effective_size",
                 "p99_interval",
-                "little"
+                "little",
+                "own_tail"
             ]
         );
     }
@@ -439,6 +460,8 @@ mod tests {
             ("p99_interval", Suspect, Box::new(|facts| facts.p99_interval = (Some(100_000), Some(400_000)))),
             ("p99_interval", Suspect, Box::new(|facts| facts.p99_interval.1 = None)),
             ("little", Invalid, Box::new(|facts| facts.little = Some((5.2, 4.0)))),
+            ("own_tail", Suspect, Box::new(|facts| facts.own_tail = Some((0.85, 51_000)))),
+            ("own_tail", Invalid, Box::new(|facts| facts.own_tail = Some((0.95, 51_000)))),
         ];
         for (id, verdict, change) in table {
             let mut facts = healthy();

@@ -54,6 +54,7 @@ fn allocations_of(demand: Demand) -> u64 {
         late: Late::Queue,
         pace: Pace::Hybrid,
         longest_train: 64,
+        stamp_one_in: 64,
         udp_timeout: Duration::from_secs(5),
         tcp_timeout: Duration::from_secs(5),
         seed: 1,

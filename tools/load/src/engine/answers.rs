@@ -10,7 +10,7 @@ use crate::recorder::Recorder;
 impl Engine {
     /// A datagram arrived on a UDP lane.
     pub fn datagram(&mut self, index: usize, bytes: &[u8], now: Nanos) {
-        let Lane { book, group, .. } = &mut self.lanes[index];
+        let Lane { book, group, sample, .. } = &mut self.lanes[index];
         let Book::Datagrams(ledger) = book else { return };
         let timeout = self.groups[*group].timeout;
         let recorder = &mut self.groups[*group].recorder;
@@ -38,6 +38,7 @@ impl Engine {
             Arrival::OnTime(flight) if is_intact => {
                 recorder.replied(flight, bytes.len(), now);
                 recorder.evidence.replied(flight, Identity { lane: index as u16, sequence }, now);
+                sample.answered(sequence, flight);
                 true
             }
             Arrival::OnTime(flight) => {
@@ -75,7 +76,7 @@ impl Engine {
         let group = self.lanes[index].group;
         self.groups[group].recorder.counts.bytes_received += bytes.len() as u64;
         while !bytes.is_empty() {
-            let Lane { book: Book::Stream(ledger), .. } = &mut self.lanes[index] else { return };
+            let Lane { book: Book::Stream(ledger), sample, .. } = &mut self.lanes[index] else { return };
             let recorder = &mut self.groups[group].recorder;
             let Some(owed) = ledger.owed() else {
                 recorder.counts.stray += 1;
@@ -94,6 +95,7 @@ impl Engine {
                 if is_intact {
                     recorder.replied(flight, length, now);
                     recorder.evidence.replied(flight, message, now);
+                    sample.answered(message.sequence, flight);
                 } else {
                     recorder.counts.corrupt += 1;
                     recorder.counts.wrong += 1;

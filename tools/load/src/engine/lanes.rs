@@ -6,13 +6,33 @@ use std::ops::Range;
 use super::{Engine, Transport};
 use crate::clock::Nanos;
 use crate::late::Due;
-use crate::ledger::{DatagramLedger, StreamLedger};
+use crate::ledger::{DatagramLedger, Flight, StreamLedger};
 use crate::recorder::Recorder;
 
 #[derive(Debug)]
 pub(super) enum Book {
     Datagrams(DatagramLedger),
     Stream(StreamLedger),
+}
+
+/// The message of a lane that carries kernel timestamps. There is at most one at a time, so that each stamp is known to
+/// be its.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sample {
+    None,
+    /// It is under way.
+    Awaited(u64),
+    /// It was answered rightly just now.
+    Answered(Flight),
+}
+
+impl Sample {
+    /// The message with this number was answered rightly.
+    pub(super) fn answered(&mut self, sequence: u64, flight: Flight) {
+        if *self == Sample::Awaited(sequence) {
+            *self = Sample::Answered(flight);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -26,6 +46,7 @@ pub(super) struct Lane {
     pub(super) is_blocked: bool,
     /// The lane is in its group's `ready` queue.
     pub(super) is_queued: bool,
+    pub(super) sample: Sample,
 }
 
 impl Lane {

@@ -11,6 +11,7 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 use serde::{Deserialize, Serialize};
 
+use super::breakdown::Breakdown;
 use super::by_size::BySize;
 use super::intervals::Interval;
 use super::trust::{GateResult, Loss, Outlier};
@@ -257,6 +258,9 @@ pub struct PerTransport {
     pub counts: Counts,
     /// How long it took.
     pub latency: Latencies,
+    /// Where the time of a sample of messages went, after the kernel's timestamps.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub breakdown: Option<Breakdown>,
 }
 
 /// One distribution.

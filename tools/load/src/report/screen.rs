@@ -24,6 +24,7 @@ pub fn text(run: &Document) -> String {
     let _ = header(&mut text, run);
     let _ = traffic(&mut text, run);
     let _ = latencies(&mut text, run);
+    let _ = super::breakdown::lines(&mut text, run);
     let _ = super::by_size::table(&mut text, run);
     let _ = distribution(&mut text, &run.latency.response);
     let _ = super::sparkline::over_time(&mut text, run);

@@ -7,6 +7,7 @@ mod program;
 mod servers;
 mod shape;
 mod showing;
+mod stamps;
 mod trace;
 mod trains;
 mod verify;

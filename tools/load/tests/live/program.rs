@@ -43,6 +43,18 @@ fn a_wrong_argument_gets_one_line_that_names_it_and_exit_code_2() {
 }
 
 #[test]
+fn the_help_begins_with_examples_that_are_command_lines() {
+    let help = String::from_utf8(run(&["--help"]).stdout).unwrap();
+    let (examples, _) = help.split_once("\n\n").unwrap();
+    let mut lines = examples.lines();
+    assert_eq!(lines.next(), Some("Examples:"));
+    for line in lines {
+        let words = line.trim().split("  ").next().unwrap().split(' ').map(Into::into);
+        shout_load::cli::read(words).unwrap_or_else(|_| panic!("{line:?} is no command line"));
+    }
+}
+
+#[test]
 fn without_a_target_it_loads_a_server_of_its_own_over_both_transports() {
     let output = run(&["-n", "2000", "-w", "100ms", "--json"]);
     let stdout = String::from_utf8(output.stdout).unwrap();

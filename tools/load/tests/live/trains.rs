@@ -107,7 +107,7 @@ fn a_datagram_spoilt_within_a_train_spoils_no_other() {
         _ => {}
     });
     let url = format!("udp://{}", server.address);
-    let (document, code) = measure(&[&url, "-p", "10", "-n", "200", "-w", "0", "--timeout", "2s"]);
+    let (document, code) = measure(&[&url, "-p", "10", "-n", "200", "-w", "0", "--timeout", "2s", "--stamps", "off"]);
     let counts = document.counts;
     assert_eq!((counts.sent, counts.corrupt, counts.truncated, counts.lost), (200, 1, 1, 2));
     assert_eq!((counts.replied, counts.stray, code), (196, 0, 5));
