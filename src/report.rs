@@ -141,13 +141,17 @@ fn answer(entries: &mut [Entry]) -> Option<Reading> {
     if !open || !entries.iter().all(|entry| entry.asked || entry.last) {
         return None;
     }
-    entries.iter_mut().for_each(|entry| entry.asked = false);
+    for entry in &mut *entries {
+        entry.asked = false;
+    }
     Some(sum(entries))
 }
 
 fn sum(entries: &[Entry]) -> Reading {
     let mut sum = Reading::default();
-    entries.iter().for_each(|entry| sum.add(&entry.reading));
+    for entry in entries {
+        sum.add(&entry.reading);
+    }
     sum
 }
 
