@@ -59,10 +59,8 @@ pub fn main(programs: &Programs, arguments: impl IntoIterator<Item = OsString>, 
 fn run(options: &Options, programs: &Programs, out: &mut dyn Write) -> Result<(), Stop> {
     let failure = |what: &str, error: std::io::Error| Stop::Failure(format!("{what}: {error}"));
     let place = Place::take().map_err(|error| failure("cannot watch for signals", error))?;
-    let (rounds, seconds) = match options.field.is_trial() {
-        true => (TRIAL_ROUNDS, TRIAL_SECONDS),
-        false => (DEFAULT_ROUNDS, DEFAULT_SECONDS),
-    };
+    let (rounds, seconds) =
+        if options.field.is_trial() { (TRIAL_ROUNDS, TRIAL_SECONDS) } else { (DEFAULT_ROUNDS, DEFAULT_SECONDS) };
     let rounds = options.field.rounds.unwrap_or(rounds);
     let length = Length::of(options.field.seconds.unwrap_or(seconds));
     let scraper = Scraper::start().map_err(|error| failure("no port for the admin endpoint", error))?;
@@ -81,9 +79,9 @@ fn run(options: &Options, programs: &Programs, out: &mut dyn Write) -> Result<()
         write!(out, "{label}: shout-load {}\n{}\n", load.flags().join(" "), table(&contestants, &results))?;
         out.flush()?;
     }
-    let scrapes = scraper.end();
-    writeln!(out, "{} pages were scraped. × without: divided by the first line in the same round.", grouped(scrapes))?;
-    if scrapes == 0 {
+    let pages = scraper.end();
+    writeln!(out, "{} pages were scraped. × without: divided by the first line in the same round.", grouped(pages))?;
+    if pages == 0 {
         return Err(Stop::Failure("nothing could be scraped".into()));
     }
     faults.verdict()
@@ -130,15 +128,15 @@ fn table(contestants: &[Contestant], results: &[Vec<Option<Figures>>]) -> String
 struct Scraper {
     address: SocketAddr,
     is_over: Arc<AtomicBool>,
-    scrapes: Arc<AtomicU64>,
+    pages: Arc<AtomicU64>,
     thread: JoinHandle<()>,
 }
 
 impl Scraper {
     fn start() -> std::io::Result<Scraper> {
         let address = free_address()?;
-        let (is_over, scrapes) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (over, count) = (Arc::clone(&is_over), Arc::clone(&scrapes));
+        let (is_over, pages) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (over, count) = (Arc::clone(&is_over), Arc::clone(&pages));
         let thread = thread::spawn(move || {
             while !over.load(Ordering::Relaxed) {
                 if scrape(address).is_ok_and(|page| page.ends_with("# EOF\n")) {
@@ -147,14 +145,14 @@ impl Scraper {
                 thread::sleep(SCRAPE_INTERVAL);
             }
         });
-        Ok(Scraper { address, is_over, scrapes, thread })
+        Ok(Scraper { address, is_over, pages, thread })
     }
 
     /// Stops; says how many pages it got.
     fn end(self) -> u64 {
         self.is_over.store(true, Ordering::Relaxed);
         let _ = self.thread.join();
-        self.scrapes.load(Ordering::Relaxed)
+        self.pages.load(Ordering::Relaxed)
     }
 }
 

@@ -337,7 +337,8 @@ mod tests {
         let length = Length::of(Duration::from_millis(800));
         let plan = Load::tcp(64, 16, 100).plan("127.0.0.1:9".parse().unwrap(), length, 0xab);
         assert_eq!(plan.target.to_string(), "tcp://127.0.0.1:9");
-        assert_eq!((plan.tcp_connections, plan.demand, plan.size), (64, Demand::Closed { window: 16 }, 100));
+        assert_eq!((plan.tcp_connections, plan.demand), (64, Demand::Closed { window: 16 }));
+        assert_eq!((plan.content.shortest(), plan.content.longest()), (100, 100));
         assert_eq!((plan.duration, plan.warmup), (Some(Duration::from_millis(800)), Duration::from_millis(200)));
         assert_eq!((plan.tcp_timeout, plan.seed), (TCP_TIMEOUT, 0xab));
         let plan = Load::udp(3, 1, 0).plan("127.0.0.1:9".parse().unwrap(), length, 1);

@@ -167,7 +167,7 @@ mod tests {
             breakdown.stamped(FLIGHT, 1_003_000, 1_030_000, 1_040_000);
         }
         let bands = breakdown.bands();
-        assert_eq!(bands[0].parts, [1_000.0, 2_000.0, 27_000.0, 10_000.0]);
+        assert_eq!(bands[0].parts.map(|part| part.round() as u64), [1_000, 2_000, 27_000, 10_000]);
         assert_eq!(bands.iter().map(|band| band.percentile).collect::<Vec<_>>(), ["50"], "too few for a tail");
     }
 

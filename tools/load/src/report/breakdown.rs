@@ -38,15 +38,15 @@ pub struct Band {
 
 impl Breakdown {
     /// `None` where nothing was sampled.
-    pub fn of(sampled: &breakdown::Breakdown) -> Option<Self> {
+    pub fn of(source: &breakdown::Breakdown) -> Option<Self> {
         let band = |band: breakdown::Band| {
             let [lag_ns, own_kernel_ns, network_server_ns, wake_up_ns] = band.parts.map(|part| part.round() as u64);
             let response_ns = lag_ns + own_kernel_ns + network_server_ns + wake_up_ns;
             let percentile = band.percentile.to_owned();
             Band { percentile, response_ns, lag_ns, own_kernel_ns, network_server_ns, wake_up_ns }
         };
-        let (samples, rejected) = (sampled.samples(), sampled.rejected());
-        let bands = sampled.bands().into_iter().map(band).collect();
+        let (samples, rejected) = (source.samples(), source.rejected());
+        let bands = source.bands().into_iter().map(band).collect();
         (samples + rejected > 0).then_some(Breakdown { samples, rejected, bands })
     }
 }
