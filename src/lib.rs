@@ -67,6 +67,8 @@
 //!
 //! The figures are those of `cargo test --test bad_peers -- --nocapture`.
 //!
+//! All that is promised, each promise with the test that shows it and the most that was tried, stands in [`promises`].
+//!
 //! # Where the time of a message goes
 //!
 //! Nearly all of it goes into the kernel. Shares of the server's processor time, 64-byte messages over loopback:
@@ -117,6 +119,7 @@ pub mod histograms;
 pub mod idle;
 pub mod listener;
 mod program;
+pub mod promises;
 pub mod ratelimit;
 pub mod report;
 pub mod sandbox;

@@ -108,6 +108,30 @@ fn fault(random: &mut Random) -> OneIn {
 }
 
 impl Knobs {
+    /// From now on nothing goes wrong: no fault, no pause, no want of descriptors. What was drawn besides stays as it is.
+    pub fn calm(&mut self) {
+        let (stall, descriptors_of_others) = (0, 0);
+        let faults = Faults {
+            preempted: 0,
+            interrupted: 0,
+            spurious: 0,
+            short_write: 0,
+            pressure: 0,
+            write_zero: 0,
+            accept_error: 0,
+            registration: 0,
+        };
+        let udp = UdpKnobs {
+            truncated: 0,
+            to_group: 0,
+            no_memory: 0,
+            receive_error: 0,
+            bad_addresses: 0,
+            ..self.udp.clone()
+        };
+        *self = Knobs { stall, descriptors_of_others, faults, udp, ..self.clone() };
+    }
+
     /// The most bytes that one drive can read.
     pub fn longest_drive(&self) -> u64 {
         self.limits.drive_bytes_max.min(self.text_len_max).max(1) as u64
