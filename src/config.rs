@@ -19,8 +19,8 @@ pub const DESCRIPTORS_RESERVED: u64 = 32;
 const EXAMPLES: &str = "\
 Examples:
   shout-server                                   serve 127.0.0.1:12000, UDP and TCP
-  shout-server --listen '[::]:7' --stats 1s      every address of both families, a line of counters a second
-  shout-server --listen 127.0.0.1:0 --no-tcp     UDP only, on a free port that the first line names
+  shout-server --listen '[::]:7' --stats 1s      both families, counters each second
+  shout-server --listen 127.0.0.1:0 --no-tcp     UDP only, on a free port
   shout-server --case unicode                    straße becomes STRASSE
   shout-server --admin 9112                      http://127.0.0.1:9112/metrics for Prometheus
 

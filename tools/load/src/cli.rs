@@ -45,11 +45,11 @@ const OWN_SERVER_TCP_WINDOW: usize = 64 / DEFAULT_TCP_CONNECTIONS;
 
 const EXAMPLES: &str = "\
 Examples:
-  shout-load                                  start a server of its own, flood it over UDP and then over TCP
-  shout-load udp://localhost -d 30s           port 12000, 64 B, as many as come back
-  shout-load tcp://[::1]:9000 -c 64 -R 50k    64 connections, 50,000 messages a second, come what may
+  shout-load                                  flood a server of its own
+  shout-load udp://localhost -d 30s           port 12000, as many as come back
+  shout-load tcp://[::1]:9000 -c 64 -R 50k    50,000 a second, come what may
   shout-load tcp://localhost -o run.html      the same figures as a page
-  shout-load verify echo://localhost          does it keep the contract, byte by byte?";
+  shout-load verify echo://localhost          is the contract kept to the byte?";
 
 /// Floods an upper-case echo service, verifies every reply, and reports latency histograms.
 #[derive(Debug, Parser)]
