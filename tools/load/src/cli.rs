@@ -1,7 +1,7 @@
 //! The command line: flags into plans. Pure, but for the file that `--payload` names and the number of processors.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +9,14 @@ use clap::{Args, Parser, Subcommand};
 use shout::target::{Protocol, Target};
 use shout::units;
 
+#[cfg(test)]
+mod tests;
+mod values;
+
+use self::values::{
+    connections, interval, lines, output, positive_count, process, profile, ramp, rate, stamps, train, window,
+};
+pub(crate) use self::values::{positive_duration, seed};
 use crate::engine::Demand;
 use crate::gates::{self, Objective};
 use crate::host;
@@ -16,22 +24,11 @@ use crate::lab;
 use crate::late::Late;
 use crate::pace::Pace;
 use crate::payload::{Content, Lines, Sizes};
-use crate::plan::{LONGEST_DATAGRAM, MOST_LANES, Plan, nanos};
+use crate::plan::{LONGEST_DATAGRAM, Plan, nanos};
 use crate::schedule::{Process, Profile, Segment};
 use crate::sockets::LONGEST_TRAIN;
 use crate::trace;
 use crate::verify;
-
-/// The fastest schedule: ten times what a processor can send, and slow enough for its times to be told apart.
-const HIGHEST_RATE: f64 = 100e6;
-
-/// The deepest window. A lane remembers each message in flight.
-const DEEPEST_WINDOW: u64 = 65_536;
-
-/// The longest part of an on-off period: more is a plan.
-const LONGEST_PERIOD: Duration = Duration::from_secs(3600);
-/// The end of an interval takes the generator up to a few hundred microseconds: shorter ones would be felt.
-const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 
 const DEFAULT_TCP_CONNECTIONS: usize = 16;
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
@@ -324,251 +321,4 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, s
 /// Reads a command line that this program made up itself.
 pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
     Cli::try_parse_from(arguments).map(Cli::command)
-}
-
-/// Reads a rate such as `500`, `50k`, `50k/s` or `200/ms`, in messages a second.
-fn rate(text: &str) -> Result<f64, String> {
-    let hint = || format!("a rate looks like 500, 50k, 50k/s or 200/ms, and is at most {}m", HIGHEST_RATE / 1e6);
-    let (number, factor) = match text.split_once('/') {
-        None => (text, 1.0),
-        Some((number, "s")) => (number, 1.0),
-        Some((number, "ms")) => (number, 1e3),
-        Some(_) => return Err(hint()),
-    };
-    let rate = units::count(number).map_err(|_| hint())? as f64 * factor;
-    if rate > 0.0 && rate <= HIGHEST_RATE { Ok(rate) } else { Err(hint()) }
-}
-
-/// Reads a rate that may be nothing.
-fn rate_or_none(text: &str) -> Result<f64, String> {
-    if text == "0" { Ok(0.0) } else { rate(text) }
-}
-
-/// Reads two rates such as `1k:50k`, not both nothing.
-fn ramp(text: &str) -> Result<(f64, f64), String> {
-    let (from, to) = text.split_once(':').ok_or("a ramp looks like 1k:50k")?;
-    let ends = (rate_or_none(from)?, rate_or_none(to)?);
-    if ends == (0.0, 0.0) { Err("a ramp from nothing to nothing sends nothing".into()) } else { Ok(ends) }
-}
-
-/// Reads segments such as `30s@10k` and `30s@10k-80k`, with commas between them.
-fn profile(text: &str) -> Result<Profile, String> {
-    let segment = |text: &str| {
-        let (duration, rates) = text.split_once('@').ok_or("a part of a plan looks like 30s@10k or 30s@10k-80k")?;
-        let (from, to) = rates.split_once('-').unwrap_or((rates, rates));
-        let duration = nanos(positive_duration(duration)?);
-        Ok::<_, String>(Segment { duration, from: rate_or_none(from)?, to: rate_or_none(to)? })
-    };
-    let segments: Vec<Segment> = text.split(',').map(segment).collect::<Result<_, _>>()?;
-    Profile::new(segments).ok_or_else(|| "a plan of nothing sends nothing".into())
-}
-
-/// Reads how arrivals are spread.
-fn process(text: &str) -> Result<Process, String> {
-    let (name, values) = text.split_once(':').map_or((text, None), |(name, values)| (name, Some(values)));
-    match (name, values) {
-        ("poisson", None) => Ok(Process::Poisson),
-        ("const", None) => Ok(Process::Const),
-        ("uniform", None) => Ok(Process::Uniform),
-        ("burst", Some(length)) => at_most(length, DEEPEST_WINDOW, "messages at once").map(Process::Burst),
-        ("onoff", Some(times)) => {
-            let (on, off) = times.split_once(',').ok_or("on and off look like onoff:10ms,90ms")?;
-            let (on, off) = (positive_duration(on)?, units::duration(off)?);
-            if on.max(off) > LONGEST_PERIOD {
-                return Err(format!("each part lasts at most {} s", LONGEST_PERIOD.as_secs()));
-            }
-            Ok(Process::OnOff { on: nanos(on), off: nanos(off) })
-        }
-        _ => Err("one of poisson, const, uniform, burst:N, onoff:ON,OFF".into()),
-    }
-}
-
-fn connections(text: &str) -> Result<usize, String> {
-    at_most(text, MOST_LANES as u64, "connections").map(|number| number as usize)
-}
-
-fn window(text: &str) -> Result<usize, String> {
-    at_most(text, DEEPEST_WINDOW, "messages in flight").map(|number| number as usize)
-}
-
-fn train(text: &str) -> Result<usize, String> {
-    if text == "off" {
-        return Ok(1);
-    }
-    at_most(text, LONGEST_TRAIN as u64, "datagrams, or off").map(|number| number as usize)
-}
-
-fn stamps(text: &str) -> Result<u64, String> {
-    match text.strip_prefix("1/") {
-        _ if text == "off" => Ok(0),
-        Some(number) => positive_count(number),
-        None => Err("1/N for one message in N, or off".into()),
-    }
-}
-
-fn at_most(text: &str, most: u64, what: &str) -> Result<u64, String> {
-    let number = positive_count(text)?;
-    if number <= most { Ok(number) } else { Err(format!("at most {most} {what}")) }
-}
-
-fn positive_count(text: &str) -> Result<u64, String> {
-    match units::count(text)? {
-        0 => Err("at least 1".into()),
-        number => Ok(number),
-    }
-}
-
-pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
-    match units::duration(text)? {
-        Duration::ZERO => Err("longer than nothing".into()),
-        duration => Ok(duration),
-    }
-}
-
-fn interval(text: &str) -> Result<Duration, String> {
-    let interval = units::duration(text)?;
-    if interval >= SHORTEST_INTERVAL { Ok(interval) } else { Err("at least 10ms".into()) }
-}
-
-fn lines(file: &str) -> Result<Arc<Lines>, String> {
-    Lines::read(Path::new(file)).map(Arc::new)
-}
-
-pub(crate) fn seed(text: &str) -> Result<u64, String> {
-    u64::from_str_radix(text, 16).map_err(|_| "a seed is 1 to 16 hexadecimal digits".into())
-}
-
-fn output(text: &str) -> Result<Output, String> {
-    let path = PathBuf::from(text);
-    let format = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("json") => Format::Json,
-        Some("html") => Format::Html,
-        Some("hgrm") => Format::Hgrm,
-        Some("hlog") => Format::Hlog,
-        Some("ndjson") => Format::Ndjson,
-        Some("csv") => Format::Csv,
-        _ => return Err("the extension says what to write: .json, .html, .hgrm, .hlog, .ndjson or .csv".into()),
-    };
-    Ok(Output { path, format })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn options(line: &str) -> Options {
-        match read(line.split_whitespace().map(OsString::from)).unwrap() {
-            Command::Run(options) => *options,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn plan(line: &str) -> Plan {
-        let options = options(line);
-        let target = options.target.clone().unwrap();
-        options.plan(target, false, 7).unwrap()
-    }
-
-    #[test]
-    fn the_command_may_be_left_out() {
-        assert_eq!(plan("shout-load run udp://h -d 3s"), plan("shout-load udp://h -d 3s"));
-        assert_eq!(options("shout-load").target, None);
-    }
-
-    #[test]
-    fn without_a_rate_the_loop_is_closed_and_with_one_it_is_open() {
-        assert_eq!(plan("shout-load udp://h").demand, Demand::Closed { window: 1 });
-        assert_eq!(plan("shout-load udp://h -p64").demand, Demand::Closed { window: 64 });
-        let open = Demand::Open { profile: Profile::constant(50_000.0), process: Process::Poisson, window: None };
-        assert_eq!(plan("shout-load udp://h -R 50k/s").demand, open);
-        let even = Demand::Open { profile: Profile::constant(200_000.0), process: Process::Const, window: Some(2) };
-        assert_eq!(plan("shout-load udp://h -R 200/ms --arrivals const -p 2").demand, even);
-    }
-
-    #[test]
-    fn a_run_ends_by_time_or_by_number() {
-        assert_eq!(plan("shout-load udp://h").duration, Some(DEFAULT_DURATION));
-        assert_eq!(plan("shout-load udp://h -n 10k").duration, None);
-        let both = plan("shout-load udp://h -n 10k -d 2s");
-        assert_eq!((both.duration, both.messages), (Some(Duration::from_secs(2)), Some(10_000)));
-    }
-
-    #[test]
-    fn a_changing_rate_says_how_long_the_run_is() {
-        let profile = |line: &str| match plan(line).demand {
-            Demand::Open { profile, .. } => (profile.to_string(), plan(line).duration.unwrap().as_secs()),
-            Demand::Closed { .. } => panic!("{line}"),
-        };
-        let spelt = "30s@10k,1m@50k,30s@10k-80k";
-        assert_eq!(
-            profile(&format!("shout-load udp://h --plan {spelt}")),
-            ("30s@10000,60s@50000,30s@10000-80000".into(), 120)
-        );
-        assert_eq!(profile("shout-load udp://h --ramp 0:2k -d 4s"), ("4s@0-2000".into(), 4));
-        assert_eq!(profile("shout-load udp://h --ramp 2k:1k -n 9"), ("10s@2000-1000".into(), 10));
-    }
-
-    #[test]
-    fn arrivals_are_read_as_they_are_written() {
-        for (text, written) in [
-            ("poisson", "poisson"),
-            ("const", "const"),
-            ("uniform", "uniform"),
-            ("burst:16", "burst:16"),
-            ("onoff:10ms,90ms", "onoff:0.01s,0.09s"),
-        ] {
-            assert_eq!(process(text).unwrap().to_string(), written);
-            assert_eq!(process(written), process(text));
-        }
-    }
-
-    #[test]
-    fn what_makes_no_sense_is_refused() {
-        for line in [
-            "-R 1k --ramp 1:2",
-            "--plan 1s@1k -d 3s",
-            "--arrivals const",
-            "--ramp 0:0",
-            "--ramp 1k",
-            "--plan 1s@0,2s@0",
-            "--plan 10k",
-            "--plan 0s@1k",
-            "-R 1 --arrivals burst:0",
-            "-R 1 --arrivals onoff:0s,1s",
-            "-R 1 --arrivals sometimes",
-            "--gso 65",
-            "--late shed",
-            "-R 1 --late sometimes",
-            "--pace fast",
-            "--gso 0",
-        ] {
-            let words = format!("shout-load udp://h {line}");
-            assert!(Cli::try_parse_from(words.split_whitespace()).is_err(), "{line}");
-        }
-    }
-
-    #[test]
-    fn a_size_must_suit_the_transport() {
-        for (line, right) in [
-            ("shout-load udp://h -s 65507", true),
-            ("shout-load udp://h -s 65508", false),
-            ("shout-load echo://h -s 65508", false),
-            ("shout-load tcp://h -s 1MiB", true),
-            ("shout-load udp://h -s 0", true),
-            ("shout-load tcp://h -s 0", false),
-            ("shout-load tcp://h -s uniform:0-9", false),
-            ("shout-load udp://h -s uniform:0-9", true),
-            ("shout-load udp://h -s mix:64=9,65508=1", false),
-            ("shout-load tcp://h -s mix:64=9,65508=1", true),
-        ] {
-            let options = options(line);
-            assert_eq!(options.plan(options.target.clone().unwrap(), false, 0).is_ok(), right, "{line}");
-        }
-    }
-
-    #[test]
-    fn a_printed_seed_is_taken_back() {
-        let seed = 0xFEDC_BA98_7654_3210;
-        assert_eq!(plan(&format!("shout-load udp://h --seed {seed:X}")).seed, seed);
-    }
 }
