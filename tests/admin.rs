@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
 use rustix::process::Signal;
@@ -344,11 +344,11 @@ fn a_flood_on_the_endpoint_ends_and_the_service_goes_on() {
 
 #[test]
 fn an_address_that_is_taken_or_public_is_named() {
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let _holder = TcpListener::bind(taken).unwrap();
-    let output = Command::new(SERVER)
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap();
+    let output = assert_cmd::Command::new(SERVER)
         .args(["--listen", "127.0.0.1:0", "--admin", &taken.to_string()])
-        .stdin(Stdio::null())
+        .timeout(PATIENCE)
         .output()
         .unwrap();
     let said = String::from_utf8(output.stderr).unwrap();

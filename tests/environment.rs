@@ -4,13 +4,13 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use clap::{CommandFactory as _, Parser as _};
 use shout::config::Config;
 
 mod common;
-use common::{Program, SERVER};
+use common::{PATIENCE, Program, SERVER};
 
 /// The server with these variables and no other of ours.
 fn command(variables: &[(&str, &str)]) -> Command {
@@ -24,8 +24,8 @@ fn command(variables: &[(&str, &str)]) -> Command {
 
 /// The one line with which it refuses to start.
 #[track_caller]
-fn refusal(mut command: Command) -> String {
-    let output = command.stdin(Stdio::null()).output().unwrap();
+fn refusal(command: Command) -> String {
+    let output = assert_cmd::Command::from_std(command).timeout(PATIENCE).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), output.stdout.len(), said.lines().count()), (Some(2), 0, 1), "{said}");
     said

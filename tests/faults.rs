@@ -238,10 +238,10 @@ fn a_start_that_fails_says_why_and_ends() {
     for (call, error) in
         [("bind", "EACCES"), ("listen", "EADDRINUSE"), ("epoll_create1", "EMFILE"), ("socket", "EMFILE")]
     {
-        let output = Command::new("strace")
+        let output = assert_cmd::Command::new("strace")
             .args(["-D", "-o", "/dev/null", "-e", &format!("inject={call}:error={error}:when=1+"), SERVER])
             .args(["--listen", "127.0.0.1:0"])
-            .stdin(Stdio::null())
+            .timeout(PATIENCE)
             .output()
             .unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
