@@ -22,8 +22,8 @@ mod launcher;
 use common::{ping, ping_udp, tcp_client, udp_client};
 use launcher::{PATIENCE, SERVER, Server, can_run, descriptors, passing_to, retried, sockets};
 
-/// Where the unit expects the server.
-const INSTALLED: &str = "/usr/local/bin/shout-server";
+/// How the unit names the server, which systemd finds where programs are.
+const NAMED: &str = "shout-server";
 
 /// The exposure that is allowed, in tenths of what `systemd-analyze security` prints.
 const EXPOSURE_MAX: &str = "--threshold=15";
@@ -48,7 +48,7 @@ fn seconds(unit: &str, name: &str) -> Duration {
 
 /// The flags that the unit starts the server with.
 fn flags(service: &str) -> Vec<&str> {
-    value(service, "ExecStart").strip_prefix(INSTALLED).unwrap().split_whitespace().collect()
+    value(service, "ExecStart").strip_prefix(NAMED).unwrap().split_whitespace().collect()
 }
 
 /// The units in a directory of their own, with the server where this build has put it.
@@ -59,7 +59,8 @@ impl Installed {
         let directory = std::env::temp_dir().join(format!("shout-units-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
         for kind in ["service", "socket"] {
-            fs::write(directory.join(format!("shout-server.{kind}")), unit(kind).replace(INSTALLED, SERVER)).unwrap();
+            let here = unit(kind).replace(&format!("ExecStart={NAMED}"), &format!("ExecStart={SERVER}"));
+            fs::write(directory.join(format!("shout-server.{kind}")), here).unwrap();
         }
         Installed(directory)
     }
