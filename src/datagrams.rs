@@ -21,8 +21,9 @@ use crate::uppercase::{self, Case};
 /// kernel says so with the first. With one datagram in flight that is 5 % of the server's time.
 const WIDTH_MIN: usize = 2;
 
-/// The most datagrams after which a turn receives no more: about a millisecond of them. Connections wait as long.
-const DATAGRAMS_MAX: usize = 256;
+/// The most datagrams after which a turn receives no more: a third of a millisecond of them when they come one by one.
+/// Connections wait as long.
+const DATAGRAMS_MAX: usize = 128;
 
 /// The most bytes of one run: what the kernel's segmentation takes in one go, with some room for headers.
 const RUN_BYTES_MAX: usize = 65_000;

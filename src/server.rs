@@ -14,7 +14,7 @@ use mio::{Events, Interest, Poll, Token};
 use crate::admin::{self, Admin};
 use crate::batch::Socket;
 use crate::config::Config;
-use crate::connections::{CHUNK_LEN, Connections, DRIVE_BYTES_MAX, Limits, TURN_BYTES_MAX};
+use crate::connections::{CHUNK_LEN, Connections, DRIVE_BYTES_MAX, Limits, SHARED_BYTES_MAX, TURN_BYTES_MAX};
 use crate::counters::Counters;
 use crate::datagrams::{Datagrams, Rules};
 use crate::listener::Listener;
@@ -124,7 +124,11 @@ impl Server {
         let queued = self.connections.queued();
 
         if let Some(udp) = &mut self.udp {
+            let before = self.counters.udp_received;
             udp.datagrams.turn(&mut udp.io, self.now, &mut self.counters);
+            if self.counters.udp_received > before {
+                self.connections.share(self.now);
+            }
             udp.watch_room(self.poll.registry());
         }
         self.accept();
@@ -353,6 +357,7 @@ impl Server {
             connections_max,
             drive_bytes_max: DRIVE_BYTES_MAX,
             turn_bytes_max: TURN_BYTES_MAX,
+            shared_bytes_max: SHARED_BYTES_MAX,
             idle_timeout: config.idle_timeout,
             stall_timeout: config.stall_timeout,
             linger_timeout: LINGER_TIMEOUT,

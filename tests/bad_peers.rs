@@ -100,6 +100,7 @@ fn thousands(unsent_max: usize) -> (Connections<Stubborn>, Instant) {
         connections_max: 1_000,
         drive_bytes_max: 1_000,
         turn_bytes_max: u64::MAX,
+        shared_bytes_max: 1_000,
         idle_timeout: None,
         stall_timeout: Duration::from_secs(60),
         linger_timeout: Duration::from_secs(2),

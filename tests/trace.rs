@@ -107,6 +107,7 @@ fn a_budget_that_cuts_a_drive_shows() {
             connections_max: 1,
             drive_bytes_max: BUDGET,
             turn_bytes_max: u64::MAX,
+            shared_bytes_max: BUDGET,
             idle_timeout: None,
             stall_timeout: Duration::from_secs(60),
             linger_timeout: Duration::from_secs(2),

@@ -83,6 +83,7 @@ fn serve(listener: &TcpListener, budget: usize, ended: &AtomicBool) {
         connections_max: FLOODS + 1,
         drive_bytes_max: budget,
         turn_bytes_max: u64::MAX / 2,
+        shared_bytes_max: budget,
         idle_timeout: None,
         stall_timeout: Duration::from_secs(60),
         linger_timeout: Duration::from_secs(2),

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use mio::Token;
 use shout::batch::{Batch, DatagramIo, MESSAGES_MAX, Message, Replies};
 use shout::connection::{Connection, Next, Scratch};
-use shout::connections::{CHUNK_LEN, CloseWrite, Connections, DRIVE_BYTES_MAX, Limits, TURN_BYTES_MAX};
+use shout::connections::{
+    CHUNK_LEN, CloseWrite, Connections, DRIVE_BYTES_MAX, Limits, SHARED_BYTES_MAX, TURN_BYTES_MAX,
+};
 use shout::counters::Counters;
 use shout::datagrams::{Datagrams, Rules};
 use shout::uppercase::Case;
@@ -189,6 +191,7 @@ impl Crowd {
             connections_max: total + 1,
             drive_bytes_max: DRIVE_BYTES_MAX,
             turn_bytes_max: TURN_BYTES_MAX,
+            shared_bytes_max: SHARED_BYTES_MAX,
             idle_timeout: Some(Duration::from_secs(3600)),
             stall_timeout: Duration::from_secs(60),
             linger_timeout: Duration::from_secs(2),

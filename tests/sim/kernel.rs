@@ -329,8 +329,9 @@ impl Kernel {
     /// `unsent` is what the server says that it owes; `None` for a design that does not know.
     pub fn end_turn(&mut self, unsent: Option<usize>, connections: usize) {
         let send_buffer = self.knobs.send_buffer;
-        // A turn begins drives until they have read its share.
-        let enough = self.knobs.limits.turn_bytes_max.div_ceil(self.knobs.longest_drive());
+        // A turn begins drives until they have read its share, which one of them may do while the loop is shared.
+        let limits = &self.knobs.limits;
+        let enough = limits.turn_bytes_max.min(limits.shared_bytes_max as u64).div_ceil(self.knobs.longest_drive());
         let drives = DRIVES_MAX.min(enough as usize);
         let (mut owed, mut held, mut open, mut starving) = (0, 0, 0, None);
         for (id, socket) in self.sockets.iter_mut().enumerate() {

@@ -153,6 +153,9 @@ impl Knobs {
             drive_bytes_max: random.magnitude(256),
             // A crowd has more to say than this at once, and so meets the bound.
             turn_bytes_max: if crowd { 16 } else { u64::MAX },
+            // All texts here are short, so that the loop is shared nearly always. Not drawn: another draw would make each
+            // named seed another run.
+            shared_bytes_max: if chunk_len.is_multiple_of(2) { usize::MAX } else { chunk_len },
             idle_timeout: random.one_in(2).then(|| timeout(random, 100, 2_000)),
             stall_timeout: timeout(random, 100, 2_000),
             linger_timeout: timeout(random, 100, 1_000),
