@@ -33,9 +33,9 @@ pub const SHARED_BYTES_MAX: usize = 64 * 1024;
 /// Whoever says no more than this at once has little to say.
 const SHORT_MAX: u64 = 4096;
 
-/// How long the loop counts as shared after somebody has said a little. Long enough for ten questions a second to keep
-/// it shared, and short enough for a flood to have it to itself when they end.
-const SHARED_TIME: Duration = Duration::from_millis(100);
+/// Turns for which the loop counts as shared after somebody has said a little. For a flood that is a tenth of a second: ten
+/// questions a second keep the loop shared, and soon after the last the flood has it to itself.
+const SHARED_TURNS: u32 = 4096;
 
 /// The longest read. In a race of builds that differ in nothing else, 256 KiB moved the most bytes a second: 16 KiB
 /// moved half as many, 1 MiB an eighth fewer, because the raised text no longer fits into the processor's second-level
@@ -127,8 +127,8 @@ pub struct Connections<S> {
     quiet: Quiet,
     scratch: Scratch,
     limits: Limits,
-    /// Until then somebody with little to say is taken to be about.
-    shared_until: Instant,
+    /// Turns for which somebody with little to say is still taken to be about.
+    shared_turns: u32,
     /// Bytes owed to all peers together.
     unsent: usize,
     /// Bytes of memory held for that.
@@ -146,7 +146,7 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
             quiet: Quiet::new(start),
             scratch: Scratch::new(case, chunk_len),
             limits,
-            shared_until: start,
+            shared_turns: 0,
             unsent: 0,
             held: 0,
             retiring: false,
@@ -186,8 +186,10 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
 
     /// Drives the connections that were ready when the turn began, up to a bound.
     pub fn turn(&mut self, now: Instant, counters: &mut Counters) {
-        let most = if self.is_shared(now) { self.limits.shared_bytes_max as u64 } else { u64::MAX };
-        let enough = bytes_read(counters).saturating_add(self.limits.turn_bytes_max.min(most));
+        let most = if self.shared_turns > 0 { self.limits.shared_bytes_max } else { usize::MAX };
+        self.shared_turns = self.shared_turns.saturating_sub(1);
+        let budget = self.limits.drive_bytes_max.min(most);
+        let enough = bytes_read(counters).saturating_add(self.limits.turn_bytes_max.min(most as u64));
         // Counted before the first drive, so that those which queue themselves again wait for the next turn.
         for _ in 0..self.ready.len().min(DRIVES_MAX) {
             if bytes_read(counters) >= enough {
@@ -196,18 +198,14 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
             let Some(index) = self.ready.pop_front() else { break };
             let Some(slot) = self.slots.get_mut(index as usize) else { continue };
             slot.queued = false;
-            self.drive(index as usize, now, counters);
+            self.drive(index as usize, budget, now, counters);
             self.shed(counters);
         }
     }
 
     /// Somebody said a little, here or in a datagram, and may do so again: floods get shorter turns for a while.
-    pub fn share(&mut self, now: Instant) {
-        self.shared_until = now + SHARED_TIME;
-    }
-
-    fn is_shared(&self, now: Instant) -> bool {
-        now < self.shared_until
+    pub fn share(&mut self) {
+        self.shared_turns = SHARED_TURNS;
     }
 
     /// Closes the longest-stalled until what is held is within its bound. Asked after every drive, so that the bound
@@ -324,7 +322,7 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
     /// not reset. Says whether that was possible at once; a connection that is then owed something keeps it.
     fn dismiss(&mut self, index: usize, now: Instant, counters: &mut Counters) -> bool {
         self.retire(index);
-        self.drive(index, now, counters);
+        self.drive(index, self.limits.drive_bytes_max, now, counters);
         self.shed(counters);
         let finished =
             self.quiet.queue_of(index) == Some(Queue::Lingering) && !self.slots[index].connection.is_readable();
@@ -352,9 +350,7 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
     }
 
     /// One bounded run of one connection, and what follows from it.
-    fn drive(&mut self, index: usize, now: Instant, counters: &mut Counters) {
-        let most = if self.is_shared(now) { self.limits.shared_bytes_max } else { usize::MAX };
-        let budget = self.limits.drive_bytes_max.min(most);
+    fn drive(&mut self, index: usize, budget: usize, now: Instant, counters: &mut Counters) {
         let slot = &mut self.slots[index];
         let connection = &mut slot.connection;
         let (unsent_before, held_before) = (connection.unsent(), connection.held());
@@ -376,7 +372,7 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
                     self.queue(index);
                 }
                 if (1..=SHORT_MAX).contains(&read) {
-                    self.share(now);
+                    self.share();
                 }
             }
             Next::Finished if connection.has_ended() => {

@@ -127,7 +127,7 @@ impl Server {
             let before = self.counters.udp_received;
             udp.datagrams.turn(&mut udp.io, self.now, &mut self.counters);
             if self.counters.udp_received > before {
-                self.connections.share(self.now);
+                self.connections.share();
             }
             udp.watch_room(self.poll.registry());
         }

@@ -102,7 +102,7 @@ impl<S: Read + Write + CloseWrite + From<Stream>> Loop<S> {
         let received = self.counters.udp_received;
         self.datagrams.turn(&mut self.socket, now, &mut self.counters);
         if self.counters.udp_received > received {
-            self.connections.share(now);
+            self.connections.share();
         }
         self.kernel.borrow_mut().watch_room(self.datagrams.waits_for_room());
         self.accept();
