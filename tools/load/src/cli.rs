@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use shout::target::{Protocol, Target};
 use shout::units;
 
+mod crowd;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -128,6 +129,10 @@ pub struct Options {
     /// Messages in flight on each connection [default: 1; with -R, no bound; without a target, 64 in all]
     #[arg(short, long, value_parser = window, value_name = "DEPTH")]
     pub pipeline: Option<usize>,
+
+    /// What becomes of connections besides messages.
+    #[command(flatten)]
+    pub crowd: crowd::CrowdOptions,
 
     /// Bytes a message: 64, uniform:64-1400, or mix:64=70,512=25,1400=5 (sizes and their weights); which message has
     /// which follows from --seed. If any may be below 24, none carries its number: see --payload
@@ -288,6 +293,7 @@ impl Options {
             tcp_timeout: self.timeout.unwrap_or(DEFAULT_TCP_TIMEOUT),
             seed: self.seed.unwrap_or(random_seed),
             interval: self.interval,
+            crowd: self.crowd.plan(),
         })
     }
 }

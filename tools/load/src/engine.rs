@@ -12,6 +12,7 @@
 //! group with its own demand and its own recorder, so that neither transport waits for the other.
 
 mod answers;
+mod churn;
 mod departures;
 mod endings;
 mod lanes;
@@ -75,6 +76,10 @@ pub struct Engine {
     phase: Phase,
     /// Streams that have been given up and that the shell has yet to close.
     doomed: Vec<usize>,
+    /// Streams that have served their time, and that the shell has yet to replace.
+    retired: Vec<usize>,
+    /// Messages that a stream carries before it is replaced; `u64::MAX`: none is.
+    lifetime: u64,
     /// The group whose turn it is to send first.
     first_group: usize,
     started: Nanos,
@@ -95,6 +100,8 @@ impl Engine {
             groups: Vec::new(),
             phase: Phase::Idle,
             doomed: Vec::new(),
+            retired: Vec::new(),
+            lifetime: u64::MAX,
             first_group: 0,
             started: 0,
             ended: 0,
@@ -117,6 +124,8 @@ impl Engine {
                     group: engine.groups.len(),
                     places: VecDeque::new(),
                     is_alive: true,
+                    is_open: true,
+                    left: u64::MAX,
                     is_blocked: false,
                     is_queued: false,
                     sample: Sample::None,
@@ -200,6 +209,7 @@ impl Engine {
             let window = if self.only_one_fits(index) { 1 } else { window };
             self.lanes[index].places.extend(std::iter::repeat_n(now, window));
         }
+        self.retire_if_due(index);
         self.queue(index);
     }
 

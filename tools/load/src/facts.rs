@@ -131,7 +131,7 @@ impl Measured<'_> {
         Some(Offered {
             scheduled: self.counts.scheduled,
             sent: self.counts.sent,
-            is_held_up: window.is_some() || self.counts.send_blocked > 0,
+            is_held_up: window.is_some() || self.plan.crowd.churn.is_some() || self.counts.send_blocked > 0,
             arrivals: distances.max_by(|a, b| a.0.total_cmp(&b.0)),
         })
     }

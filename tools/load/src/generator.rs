@@ -13,6 +13,9 @@
 //! Readiness is edge-triggered: a lane is read until it has nothing left or owes nothing more, and one that was cut off
 //! by its budget stays in the queue, because no edge follows for what is already there.
 
+mod churn;
+mod receiving;
+
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
@@ -22,21 +25,18 @@ use hdrhistogram::Histogram;
 use mio::{Events, Poll, Token};
 use shout::batch::Batch;
 
-use crate::clock::{Clock, Nanos, Offset};
+use crate::clock::{Clock, Nanos};
 use crate::engine::{Ending, Engine, LaneGroup, Stage, Transport};
 use crate::outbox::Room;
 use crate::pace::Pacer;
 use crate::payload::Payload;
 use crate::plan::Plan;
-use crate::sockets::{AfterFlush, DatagramLane, Received, StreamLane, datagrams, open_datagrams, open_streams};
-use crate::stamps::{Sampler, Wall};
+use crate::sockets::{AfterFlush, DatagramLane, Dialler, Opening, StreamLane, open_datagrams, open_streams};
+use crate::stamps::Sampler;
+pub use churn::Churned;
+use churn::Replacing;
 
-/// Reads from one lane before the others get a turn, and before what they made room for is sent. The larger, the longer
-/// a free place in a window waits to be filled: at about two microseconds a message, 16 cost a place up to 30 µs. A
-/// merged train is one read of up to 64 messages at about a tenth of a microsecond each.
-const RECEIVE_BUDGET: usize = 16;
-
-/// Lanes that are read before anything is sent, for the same reason.
+/// Lanes that are read before anything is sent: the larger, the longer a free place in a window waits to be filled.
 const LANE_BUDGET: usize = 16;
 
 /// Sends before answers are looked for again, for the same reason.
@@ -54,6 +54,8 @@ const TIMER: Token = Token(usize::MAX - 1);
 enum Socket {
     Datagrams(DatagramLane),
     Stream(StreamLane),
+    /// A connection that is to take the place of one that was retired.
+    Opening(Opening),
     /// A connection that ended.
     Gone,
 }
@@ -88,6 +90,8 @@ pub struct Generator {
     scratch: Vec<u8>,
     batch: Batch,
     sampler: Sampler,
+    /// Only where connections are replaced.
+    replacing: Option<Replacing>,
     connect_times: Histogram<u64>,
     opened: usize,
     broken_by: Option<io::Error>,
@@ -103,6 +107,7 @@ impl Generator {
         let mut connect_times = crate::recorder::histogram();
         let mut opened = 0;
         let stamps = plan.stamp_one_in > 0;
+        let mut dialler = Dialler::new(address, stamps);
         for (transport, lanes, timeout) in plan.transports() {
             let first = sockets.len();
             match transport {
@@ -112,7 +117,7 @@ impl Generator {
                     sockets.extend(lanes.into_iter().map(Socket::Datagrams));
                 }
                 Transport::Tcp => {
-                    let (lanes, times) = open_streams(&mut poll, address, lanes, stamps, first)?;
+                    let (lanes, times) = open_streams(&mut poll, &mut dialler, lanes, first)?;
                     opened += lanes.len();
                     connect_times = times;
                     sockets.extend(lanes.into_iter().map(Socket::Stream));
@@ -120,12 +125,17 @@ impl Generator {
             }
             groups.push(LaneGroup { transport, lanes, timeout });
         }
+        let mut engine = Engine::new(Payload::new(plan.content.clone(), plan.seed), &groups);
+        if let Some(lifetime) = plan.crowd.churn {
+            engine.churn(lifetime);
+        }
         Ok(Generator {
             pacer: Pacer::new(poll.registry(), TIMER, clock, plan.pace)?,
             poll,
             events: Events::with_capacity(1024),
             clock,
-            engine: Engine::new(Payload::new(plan.content.clone(), plan.seed), &groups),
+            engine,
+            replacing: plan.crowd.churn.map(|_| Replacing::new(dialler, sockets.len())),
             readable: VecDeque::with_capacity(sockets.len()),
             is_queued: vec![false; sockets.len()],
             is_ending: vec![false; sockets.len()],
@@ -165,6 +175,11 @@ impl Generator {
         self.opened
     }
 
+    /// What the last stage did to its connections, where they are replaced.
+    pub fn churned(&self) -> Option<&Churned> {
+        self.replacing.as_ref().map(Replacing::done)
+    }
+
     /// The first error that took a socket out of service.
     pub fn broken_by(&self) -> Option<&io::Error> {
         self.broken_by.as_ref()
@@ -179,6 +194,9 @@ impl Generator {
         }
         let began = self.clock.now();
         self.engine.begin(stage, began);
+        if let Some(replacing) = &mut self.replacing {
+            replacing.begin(began);
+        }
         let mut watch_at = began;
         loop {
             let now = self.turn()?;
@@ -229,6 +247,9 @@ impl Generator {
         while let Some(lane) = self.engine.take_doomed() {
             self.sockets[lane] = Socket::Gone;
         }
+        if self.replacing.is_some() {
+            self.replace_retired(now);
+        }
         for _ in 0..SEND_BUDGET {
             let Some(lane) = self.engine.next_sender(now) else { break };
             // The time of this send serves to find the next one: a reading of the clock costs as much as all the rest
@@ -254,6 +275,7 @@ impl Generator {
             let has_waiting = match &self.sockets[lane] {
                 Socket::Datagrams(lane) => lane.has_waiting(),
                 Socket::Stream(lane) => lane.has_waiting(),
+                Socket::Opening(_) => true,
                 Socket::Gone => false,
             };
             if event.is_writable() && has_waiting {
@@ -261,7 +283,11 @@ impl Generator {
             }
         }
         while let Some(lane) = self.writable.pop() {
-            self.flush(lane, false, false);
+            if matches!(self.sockets[lane], Socket::Opening(_)) {
+                self.attempt_goes_on(lane);
+            } else {
+                self.flush(lane, false, false);
+            }
         }
     }
 
@@ -277,7 +303,7 @@ impl Generator {
             Socket::Stream(socket) => {
                 self.engine.compose(lane, now, room(StreamLane::ROOM, socket.is_stamped()), socket.outbox());
             }
-            Socket::Gone => return now,
+            Socket::Opening(_) | Socket::Gone => return now,
         }
         self.flush(lane, true, is_due)
     }
@@ -288,7 +314,7 @@ impl Generator {
         let flush = match &mut self.sockets[lane] {
             Socket::Datagrams(socket) => socket.flush(with_stamp && socket.is_stamped()),
             Socket::Stream(socket) => socket.flush(with_stamp && socket.is_stamped()),
-            Socket::Gone => return issued_at,
+            Socket::Opening(_) | Socket::Gone => return issued_at,
         };
         self.engine.sent(lane, flush.issued, issued_at);
         if flush.stamped {
@@ -310,62 +336,6 @@ impl Generator {
             }
         }
         issued_at
-    }
-
-    fn receive(&mut self, lane: usize) {
-        for _ in 0..RECEIVE_BUDGET {
-            let awaits = self.engine.awaits_sample(lane);
-            let (received, arrived) = match &mut self.sockets[lane] {
-                Socket::Datagrams(socket) => {
-                    let received = socket.receive(&mut self.batch);
-                    let arrived = if awaits && received == Received::Datagrams { socket.arrival() } else { None };
-                    (received, arrived)
-                }
-                Socket::Stream(socket) => socket.receive(&mut self.scratch, awaits),
-                Socket::Gone => return,
-            };
-            let now = self.clock.now();
-            match received {
-                // Whatever arrives later is an edge of its own, so a call that would find nothing can be saved.
-                Received::Datagrams => {
-                    for datagram in datagrams(&self.batch) {
-                        self.engine.datagram(lane, datagram, now);
-                    }
-                    self.note_stamps(lane, arrived, now);
-                    if self.engine.in_flight(lane) == 0 {
-                        return;
-                    }
-                }
-                Received::Bytes(length) => {
-                    self.engine.stream(lane, &self.scratch[..length], now);
-                    self.note_stamps(lane, arrived, now);
-                    // An end that has been announced already makes no second edge: read on until it comes.
-                    if length < SCRATCH && !self.is_ending[lane] {
-                        return;
-                    }
-                }
-                Received::Refused => self.engine.refused(lane, 1),
-                Received::Nothing => return,
-                Received::End => return self.end(lane, Ending::Closed),
-                Received::Broken => return self.end(lane, Ending::Reset),
-            }
-        }
-        self.is_queued[lane] = true;
-        self.readable.push_back(lane);
-    }
-
-    /// Hands the stamps of a sampled message to the engine, if what was just read has answered it.
-    fn note_stamps(&mut self, lane: usize, arrived: Option<Wall>, now: Nanos) {
-        let Some(flight) = self.engine.take_sample(lane) else { return };
-        let left = match &mut self.sockets[lane] {
-            Socket::Datagrams(socket) => socket.take_departure(),
-            Socket::Stream(socket) => socket.take_departure(),
-            Socket::Gone => None,
-        };
-        // Measured each time, because the clock of the stamps can be set at any.
-        let offset = Offset::measure(self.clock);
-        let stamps = left.zip(arrived).map(|(left, arrived)| (offset.apply(left), offset.apply(arrived)));
-        self.engine.stamped(lane, flight, stamps, now);
     }
 
     fn end(&mut self, lane: usize, ending: Ending) {

@@ -52,6 +52,15 @@ pub struct Plan {
     pub seed: u64,
     /// How finely the measurement is recorded over time; above 0.
     pub interval: Duration,
+    /// What becomes of connections, and which others stand beside them.
+    pub crowd: Crowd,
+}
+
+/// What a run does with connections besides sending messages on them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Crowd {
+    /// Replace each TCP connection after so many messages, at least 1.
+    pub churn: Option<u64>,
 }
 
 impl Plan {

@@ -6,6 +6,7 @@
 pub mod breakdown;
 pub mod by_size;
 mod closing;
+pub mod crowd;
 pub mod document;
 pub mod files;
 pub mod hgrm;

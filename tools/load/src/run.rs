@@ -18,6 +18,7 @@ use crate::plan::{Plan, nanos};
 use crate::recorder::{self, Recorder};
 use crate::report::breakdown::Breakdown;
 use crate::report::by_size::BySize;
+use crate::report::crowd::Churn;
 use crate::report::document::{
     Config, Connections, Counts, Document, Environment, Latencies, Latency, PerTransport, Process, SCHEMA, Time, Tool,
 };
@@ -289,6 +290,7 @@ fn document(plan: &Plan, context: &Context, generator: &Generator, parts: Parts)
             closed: endings.closed,
             timeouts: endings.timed_out,
         },
+        churn: plan.crowd.churn.zip(generator.churned()).map(|(messages, churned)| Churn::new(messages, churned)),
         latency: latencies(&total, measured.effective_size(), connect),
         per_transport,
         per_size: BySize::all(&total.by_size),

@@ -144,7 +144,7 @@ pub struct Offered {
     pub scheduled: u64,
     /// Messages sent.
     pub sent: u64,
-    /// A window or a full socket kept messages back: the server was too slow to take them.
+    /// A window, a full socket or a connection to be opened kept messages back: the server was too slow to take them.
     pub is_held_up: bool,
     /// The distance of the gaps between sends from their law, and how many gaps that is of.
     pub arrivals: Option<(f64, usize)>,

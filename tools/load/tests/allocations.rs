@@ -9,7 +9,7 @@ use shout_load::engine::{Demand, Stage};
 use shout_load::generator::{Generator, Wish};
 use shout_load::late::Late;
 use shout_load::pace::Pace;
-use shout_load::plan::Plan;
+use shout_load::plan::{Crowd, Plan};
 use shout_load::schedule::{Process, Profile};
 
 const MESSAGES: u64 = 3000;
@@ -59,6 +59,7 @@ fn allocations_of(demand: Demand) -> u64 {
         tcp_timeout: Duration::from_secs(5),
         seed: 1,
         interval: Duration::from_secs(1),
+        crowd: Crowd::default(),
     };
     let mut generator = Generator::open(&plan, address).unwrap();
     let mut run = |stage: &Stage| generator.run(stage, &mut |_, _| Wish::Continue).unwrap();

@@ -103,6 +103,7 @@ impl Engine {
                 }
             }
             self.free_place(index, now);
+            self.retire_if_due(index);
         }
     }
 }

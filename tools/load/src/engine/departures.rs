@@ -86,6 +86,7 @@ impl Engine {
             outbox.push_with(|bytes| self.payload.append(message, bytes));
             filled.add(length);
             self.messages_left -= 1;
+            self.lanes[lane].left -= 1;
         }
         self.queue(lane);
     }

@@ -20,7 +20,7 @@ impl Engine {
 
     /// A TCP lane ended. What was under way on it is lost.
     pub fn stream_ended(&mut self, lane: usize, ending: Ending) {
-        if !self.lanes[lane].is_alive {
+        if !self.lanes[lane].is_alive || self.has_served(lane) {
             return;
         }
         let endings = &mut self.recorder(lane).endings;

@@ -42,6 +42,10 @@ pub(super) struct Lane {
     /// Closed loop: when each free place in the window fell free, oldest first.
     pub(super) places: VecDeque<Nanos>,
     pub(super) is_alive: bool,
+    /// Not while the shell replaces its connection by another.
+    pub(super) is_open: bool,
+    /// Messages that may still be composed before the connection is replaced.
+    pub(super) left: u64,
     /// The socket has no room; the shell says when it has.
     pub(super) is_blocked: bool,
     /// The lane is in its group's `ready` queue.
@@ -116,7 +120,8 @@ impl Engine {
             Want::Arrivals { window, .. } => *window,
         };
         let window = if only_one_fits { window.min(1) } else { window };
-        lane.outstanding() < window
+        lane.left > 0
+            && lane.outstanding() < window
             && match &mut lane.book {
                 Book::Datagrams(ledger) => ledger.has_room(),
                 Book::Stream(_) => true,
@@ -126,7 +131,7 @@ impl Engine {
     /// Puts a lane that could send into its group's queue, once.
     pub(super) fn queue(&mut self, index: usize) {
         let lane = &self.lanes[index];
-        if lane.is_queued || lane.is_blocked || !lane.is_alive || !self.has_room(index) {
+        if lane.is_queued || lane.is_blocked || !lane.is_alive || !lane.is_open || !self.has_room(index) {
             return;
         }
         let lane = &mut self.lanes[index];

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::breakdown::Breakdown;
 use super::by_size::BySize;
+use super::crowd::Churn;
 use super::intervals::Interval;
 use super::trust::{GateResult, Loss, Outlier};
 use crate::evidence;
@@ -49,6 +50,9 @@ pub struct Document {
     pub counts: Counts,
     /// TCP connections.
     pub connections: Connections,
+    /// TCP connections that were replaced while the load ran, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub churn: Option<Churn>,
     /// Latencies, over all transports.
     pub latency: Latencies,
     /// The same for each transport.
@@ -416,6 +420,7 @@ impl Document {
             time: Time { start_unix_ns: 0, warmup_ns: 0, measured_ns: 0, drain_ns: 0, interrupted: false },
             counts: Counts::default(),
             connections: Connections::default(),
+            churn: None,
             latency: latencies,
             per_transport: BTreeMap::new(),
             per_size: Vec::new(),

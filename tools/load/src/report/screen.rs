@@ -162,6 +162,7 @@ fn connections(text: &mut String, run: &Document) -> std::fmt::Result {
     if connections.refused > 0 {
         writeln!(text, "  refused  {} times: nobody listened", count(connections.refused))?;
     }
+    super::crowd::lines(text, run)?;
     writeln!(text)
 }
 

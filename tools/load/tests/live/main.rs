@@ -1,6 +1,7 @@
 //! The program and its parts against real sockets on the loopback interface.
 
 mod belief;
+mod crowd;
 mod faults;
 mod lab;
 mod program;

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod arrivals;
+mod churn;
 mod faults;
 mod late;
 mod omission;

@@ -1,7 +1,7 @@
 //! A server and a network that are two functions of the time, and the loop around the engine.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 
 use hdrhistogram::Histogram;
 use shout_load::clock::{Nanos, SECOND};
@@ -14,6 +14,9 @@ use shout_load::schedule::{Process, Profile};
 
 pub(crate) const MILLISECOND: Nanos = 1_000_000;
 pub(crate) const MICROSECOND: Nanos = 1_000;
+
+/// How long it takes to replace a connection.
+pub(crate) const REOPENING: Nanos = 2 * MILLISECOND;
 
 /// What the world does with one message: answers, each with the time it arrives.
 pub(crate) type Server<'a> = dyn FnMut(Nanos, &[u8]) -> Vec<(Nanos, Vec<u8>)> + 'a;
@@ -32,6 +35,7 @@ pub(crate) fn simulate(
     let mut now = start;
     let mut answers: BinaryHeap<UnderWay> = BinaryHeap::new();
     let mut order = 0;
+    let mut reopened: VecDeque<(Nanos, usize)> = VecDeque::new();
     let mut outbox = Outbox::default();
     engine.begin(stage, now);
     loop {
@@ -42,6 +46,14 @@ pub(crate) fn simulate(
                 Transport::Udp => engine.datagram(lane, &bytes, now),
                 Transport::Tcp => engine.stream(lane, &bytes, now),
             }
+        }
+        while let Some(lane) = engine.take_retired() {
+            assert_eq!(engine.in_flight(lane), 0, "a connection was to be closed with messages under way");
+            reopened.push_back((now + REOPENING, lane));
+        }
+        while let Some(&(_, lane)) = reopened.front().filter(|(time, _)| *time <= now) {
+            reopened.pop_front();
+            engine.replaced(lane, now);
         }
         while let Some(lane) = engine.next_sender(now) {
             engine.compose(lane, now, Room::ONE, &mut outbox);
@@ -58,7 +70,8 @@ pub(crate) fn simulate(
             return now;
         }
         let next_answer = answers.peek().map_or(Nanos::MAX, |Reverse((time, ..))| *time);
-        let wake = engine.wake_at().min(next_answer);
+        let next_opened = reopened.front().map_or(Nanos::MAX, |(time, _)| *time);
+        let wake = engine.wake_at().min(next_answer).min(next_opened);
         assert!(wake < start + 600 * SECOND, "the stage does not come to an end");
         now = wake.max(now);
     }
