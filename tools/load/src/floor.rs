@@ -37,8 +37,9 @@ const MOST_PROCESSORS: Cpu = 64;
 
 /// What this machine adds to any latency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Floor {
-    /// One reading of the clock.
+    /// One reading of the clock, in nanoseconds.
     pub clock_ns: u64,
     /// How much later than asked a timer in a poll wakes its thread.
     pub timer: Spread,

@@ -77,16 +77,17 @@ pub struct Drops {
 
 /// Where lost messages went. The parts add up to the number lost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Attribution {
-    /// Answered after the timeout.
+    /// Datagrams answered after the timeout.
     pub late: u64,
-    /// Reported by the send call as not sent.
+    /// Datagrams that the send call reported as not sent.
     pub never_sent: u64,
-    /// Dropped by the full receive buffer of the server's socket.
+    /// Datagrams dropped by the full receive buffer of the server's socket.
     pub server_rcvbuf: u64,
-    /// Answered, and the answer dropped by the full receive buffer of our socket.
+    /// Datagrams answered, and the answer dropped by the full receive buffer of our socket.
     pub client_rcvbuf: u64,
-    /// None of these.
+    /// Datagrams of which none of this is known.
     pub unknown: u64,
 }
 

@@ -10,6 +10,7 @@ use crate::breakdown;
 
 /// The sample of one transport.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Breakdown {
     /// Messages whose timestamps made sense.
     pub samples: u64,
@@ -21,18 +22,19 @@ pub struct Breakdown {
 
 /// Means over the sampled messages around one percentile of their response times. The four parts add up to the whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Band {
     /// Which percentile: `50`, `90` or `99`.
     pub percentile: String,
-    /// The whole response time.
+    /// The whole response time, in nanoseconds.
     pub response_ns: u64,
-    /// From the intended time to the system call.
+    /// From the intended time to the system call, in nanoseconds.
     pub lag_ns: u64,
-    /// From the system call until the message left our side of the network stack.
+    /// From the system call until the message left our side of the network stack, in nanoseconds.
     pub own_kernel_ns: u64,
-    /// Until the answer arrived in our side of the network stack.
+    /// Until the answer arrived in our side of the network stack, in nanoseconds.
     pub network_server_ns: u64,
-    /// Until it had been read: waking up, and whatever was read before it.
+    /// Until it had been read, in nanoseconds: waking up, and whatever was read before it.
     pub wake_up_ns: u64,
 }
 

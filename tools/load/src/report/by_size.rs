@@ -10,14 +10,15 @@ use crate::by_size;
 
 /// Messages of one size, or of neighbouring sizes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct BySize {
     /// The shortest of them, in bytes.
     pub from: usize,
-    /// The longest.
+    /// The longest, in bytes.
     pub to: usize,
-    /// How many were sent.
+    /// How many messages were sent.
     pub sent: u64,
-    /// How many were answered in time with exactly the right bytes.
+    /// How many messages were answered in time with exactly the right bytes.
     pub replied: u64,
     /// Their response times.
     pub response: Latency,

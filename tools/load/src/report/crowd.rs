@@ -10,6 +10,7 @@ use crate::generator::Churned;
 
 /// Connections that were replaced while the load ran.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Churn {
     /// Messages that each connection carried.
     pub messages: u64,
@@ -17,9 +18,9 @@ pub struct Churn {
     pub closed: u64,
     /// Connections opened in their place.
     pub opened: u64,
-    /// Attempts that were told that nobody listens.
+    /// How many attempts were told that nobody listens.
     pub refused: u64,
-    /// Attempts that failed in another way, or had no answer in time.
+    /// How many attempts failed in another way, or had no answer in time.
     pub failed: u64,
     /// From the start of each of those connections to its being open.
     pub connect: Latency,

@@ -10,10 +10,11 @@ use crate::intervals;
 
 /// One interval of a run. See [`intervals::Interval`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Interval {
-    /// Its start, since the start of the measurement.
+    /// Its start, in nanoseconds since the start of the measurement.
     pub t_ns: u64,
-    /// Its length. The last one ends when the last message is settled.
+    /// Its length, in nanoseconds. The last one ends when the last message is settled.
     pub len_ns: u64,
     /// Messages that the schedule wanted sent.
     pub offered: u64,
@@ -23,19 +24,19 @@ pub struct Interval {
     pub replied: u64,
     /// Messages given up.
     pub lost: u64,
-    /// The longest lag of a message sent; null if none was.
+    /// The longest lag of a message sent, in nanoseconds; null if none was.
     pub lag_max: Option<u64>,
-    /// The median response time; null without a reply, as are the next two.
+    /// The median response time, in nanoseconds; null without a reply, as are the next two.
     pub p50: Option<u64>,
-    /// The 99th percentile.
+    /// The 99th percentile, in nanoseconds.
     pub p99: Option<u64>,
-    /// The longest response time.
+    /// The longest response time, in nanoseconds.
     pub max: Option<u64>,
-    /// The response times.
+    /// The response times: `HdrHistogram` V2, compressed, in base64.
     pub hdr_v2: String,
-    /// The service times.
+    /// The service times, in the same form.
     pub service_hdr_v2: String,
-    /// The lags.
+    /// The lags, in the same form.
     pub lag_hdr_v2: String,
 }
 

@@ -11,10 +11,11 @@ use crate::loss::{Attribution, Bursts, all_in};
 
 /// The middle and the tail of a few measurements, in nanoseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Spread {
-    /// The median.
+    /// The median, in nanoseconds.
     pub p50: u64,
-    /// The 99th percentile.
+    /// The 99th percentile, in nanoseconds.
     pub p99: u64,
 }
 
@@ -29,20 +30,21 @@ impl Spread {
 
 /// Lost messages.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Loss {
     /// Where lost datagrams went.
     pub attribution: Attribution,
     /// The most consecutive datagrams of one socket that were all lost.
     pub longest_burst: u64,
-    /// How many runs of lost datagrams were 1, 2-3, 4-7, … long.
+    /// How many runs of lost datagrams were 1, 2-3, 4-7, … datagrams long.
     pub bursts: BTreeMap<String, u64>,
-    /// Percentiles and the maximum of the response time when a message without a right answer, or shed, counts as having
+    /// Percentiles and the maximum of the response time, in nanoseconds, when a message without a right answer, or shed, counts as having
     /// taken for ever; null where that is the value.
     pub all_in: BTreeMap<String, Option<u64>>,
-    /// TCP segments sent again on this machine during the measurement, by anybody.
+    /// How many TCP segments were sent again on this machine during the measurement, by anybody.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub retransmits: Option<u64>,
-    /// TCP connections that found a full listen queue on this machine during the measurement, of anybody.
+    /// How many TCP connections found a full listen queue on this machine during the measurement, of anybody.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub listen_overflows: Option<u64>,
 }
@@ -65,20 +67,21 @@ impl Loss {
 
 /// One of the slowest requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Outlier {
-    /// When it was to leave, since the start of the measurement.
+    /// When it was to leave, in nanoseconds since the start of the measurement.
     pub t_intended_ns: u64,
-    /// Its response time.
+    /// Its response time, in nanoseconds.
     pub lat_ns: u64,
-    /// How much later than intended it left.
+    /// How much later than intended it left, in nanoseconds.
     pub lag_ns: u64,
     /// `udp` or `tcp`.
     pub transport: String,
-    /// Its socket or connection, numbered from 0 over both transports.
+    /// The number of its socket or connection, counted from 0 over both transports.
     pub conn: u16,
     /// Its number on that connection.
     pub seq: u64,
-    /// Its bytes.
+    /// Its size in bytes.
     pub size: usize,
     /// Messages in flight on its transport when its answer came, itself included.
     pub in_flight: u64,
@@ -102,6 +105,7 @@ impl Outlier {
 
 /// A gate and what came of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GateResult {
     /// As it was given.
     pub expr: String,

@@ -5,6 +5,7 @@ mod crowd;
 mod faults;
 mod lab;
 mod program;
+mod schema;
 mod servers;
 mod shape;
 mod showing;

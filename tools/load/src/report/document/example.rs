@@ -1,0 +1,60 @@
+//! A document for the tests of whatever is drawn from one.
+
+use std::collections::BTreeMap;
+
+use super::{Config, Connections, Counts, Document, Environment, Latencies, Latency, SCHEMA, Target, Time, Tool};
+use crate::recorder;
+use crate::report::trust::Loss;
+use crate::verdict::Validity;
+
+impl Document {
+    /// A run in which nothing happened, and which is believed.
+    pub(crate) fn for_tests() -> Self {
+        let latency = || Latency::of(&recorder::histogram());
+        let latencies = Latencies { response: latency(), service: latency(), lag: latency(), connect: None };
+        Document {
+            schema: SCHEMA.into(),
+            tool: Tool { version: String::new() },
+            command: Vec::new(),
+            seed: String::new(),
+            target: Target { url: "udp://127.0.0.1:1".into(), resolved: Vec::new() },
+            config: Config {
+                model: "closed".into(),
+                rate: None,
+                plan: None,
+                arrivals: None,
+                datagrams_per_send: 1,
+                pipeline: Some(1),
+                udp_sockets: 1,
+                tcp_connections: 0,
+                size: "64".into(),
+                payload: None,
+                late: None,
+                pace: "hybrid".into(),
+                duration_ns: None,
+                messages: None,
+                warmup_ns: 0,
+                udp_timeout_ns: 0,
+                tcp_timeout_ns: 0,
+                interval_ns: 1_000_000_000,
+            },
+            env: Environment::default(),
+            time: Time { start_unix_ns: 0, warmup_ns: 0, measured_ns: 0, drain_ns: 0, interrupted: false },
+            counts: Counts::default(),
+            connections: Connections::default(),
+            churn: None,
+            latency: latencies,
+            per_transport: BTreeMap::new(),
+            per_size: Vec::new(),
+            intervals: Vec::new(),
+            server: None,
+            generator: None,
+            loss: Loss::default(),
+            outliers: Vec::new(),
+            floor: None,
+            validity: Validity { verdict: crate::verdict::Verdict::Valid, checks: Vec::new() },
+            gates: Vec::new(),
+            exit: 0,
+        }
+    }
+}

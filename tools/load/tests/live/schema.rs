@@ -1,0 +1,95 @@
+//! Real runs of every kind against the published schema.
+
+use crate::servers::{DatagramServer, RealServer, run};
+use serde_json::{Value, json};
+
+fn validator() -> jsonschema::Validator {
+    let schema: Value = serde_json::from_str(include_str!("../../run.schema.json")).unwrap();
+    jsonschema::draft202012::meta::validate(&schema).unwrap();
+    jsonschema::draft202012::new(&schema).unwrap()
+}
+
+fn document(arguments: &[&str]) -> Value {
+    let output = run(&[arguments, &["-w", "20ms", "--json"]].concat());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}; it said {stderr:?}"))
+}
+
+fn assert_fits(validator: &jsonschema::Validator, run: &Value) {
+    let faults: Vec<String> =
+        validator.iter_errors(run).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+/// Takes what `path` names out of a document.
+fn take(run: &mut Value, path: &str) -> Option<Value> {
+    let (parent, name) = path.rsplit_once('/').unwrap();
+    run.pointer_mut(parent)?.as_object_mut()?.remove(name)
+}
+
+#[test]
+fn runs_of_every_kind_fit_the_published_schema() {
+    let validator = validator();
+    let server = RealServer::start();
+    let [udp, tcp, echo] = ["udp", "tcp", "echo"].map(|scheme| format!("{scheme}://{}", server.address));
+    let stamped = document(&[&udp, "-n", "400", "-R", "2k", "-i", "50ms", "--stamps", "1/1", "--slo", "p99<9s"]);
+    let streams = document(&[&tcp, "-n", "300", "-p", "2", "-c", "2", "--slo", "errors=0"]);
+    let both = document(&[&echo, "-n", "500", "-R", "4k", "-s", "mix:64=2,512=1", "--late", "shed:100ms"]);
+    let ramp = document(&[&udp, "--ramp", "1k:4k", "-d", "150ms", "--stamps", "off"]);
+    let lossy =
+        DatagramServer::start(
+            |number, request, peer| {
+                if number % 7 == 3 { vec![] } else { vec![(peer, request.to_ascii_uppercase())] }
+            },
+        );
+    let lossy = document(&[&lossy.url(), "-n", "60", "-R", "1k", "--timeout", "80ms"]);
+    for run in [&stamped, &streams, &both, &ramp, &lossy] {
+        assert_fits(&validator, run);
+    }
+    // What need not be there was there, so that it has been looked at.
+    for (run, path) in [
+        (&stamped, "/per_transport/udp/breakdown/bands/0"),
+        (&stamped, "/gates/0/expr"),
+        (&stamped, "/intervals/2/p99"),
+        (&streams, "/latency/connect/p/50/v"),
+        (&both, "/per_transport/tcp/counts/sent"),
+        (&both, "/per_size/1/response"),
+        (&both, "/config/late"),
+        (&ramp, "/config/plan"),
+        (&lossy, "/loss/bursts/1"),
+        (&lossy, "/outliers/0/lat_ns"),
+    ] {
+        assert!(run.pointer(path).is_some_and(|value| !value.is_null()), "{path}");
+    }
+    #[cfg(target_os = "linux")]
+    for path in ["/server/cpu_ns", "/generator/cpu_ns", "/floor/echo/p99"] {
+        assert!(both.pointer(path).is_some(), "{path}");
+    }
+}
+
+#[test]
+fn a_wrong_or_missing_field_does_not_fit() {
+    let validator = validator();
+    let server = RealServer::start();
+    let run = document(&[&format!("udp://{}", server.address), "-n", "100", "-R", "2k"]);
+    assert_fits(&validator, &run);
+    for path in ["/schema", "/counts", "/counts/lost", "/latency/response/hdr_v2", "/intervals/0/t_ns", "/validity"] {
+        let mut without = run.clone();
+        assert!(take(&mut without, path).is_some(), "{path}");
+        assert!(!validator.is_valid(&without), "{path} may not be missing");
+    }
+    for (path, wrong) in [
+        ("/schema", json!("shout-load/2")),
+        ("/counts/sent", json!(-1)),
+        ("/counts/sent", json!("100")),
+        ("/time/measured_ns", json!(0.5)),
+        ("/validity/verdict", json!("fine")),
+        ("/intervals", json!({})),
+        ("/latency/response/p/50/v", json!(null)),
+        ("/exit", json!(256)),
+    ] {
+        let mut changed = run.clone();
+        *changed.pointer_mut(path).unwrap() = wrong.clone();
+        assert!(!validator.is_valid(&changed), "{path} may not be {wrong}");
+    }
+}
