@@ -33,7 +33,7 @@ fn runs_of_every_kind_fit_the_published_schema() {
     let server = RealServer::start();
     let [udp, tcp, echo] = ["udp", "tcp", "echo"].map(|scheme| format!("{scheme}://{}", server.address));
     let stamped = document(&[&udp, "-n", "400", "-R", "2k", "-i", "50ms", "--stamps", "1/1", "--slo", "p99<9s"]);
-    let streams = document(&[&tcp, "-n", "300", "-p", "2", "-c", "2", "--slo", "errors=0"]);
+    let streams = document(&[&tcp, "-n", "300", "-p", "2", "-c", "2", "--churn", "20", "--slo", "errors=0"]);
     let both = document(&[&echo, "-n", "500", "-R", "4k", "-s", "mix:64=2,512=1", "--late", "shed:100ms"]);
     let ramp = document(&[&udp, "--ramp", "1k:4k", "-d", "150ms", "--stamps", "off"]);
     let lossy =
@@ -52,6 +52,7 @@ fn runs_of_every_kind_fit_the_published_schema() {
         (&stamped, "/gates/0/expr"),
         (&stamped, "/intervals/2/p99"),
         (&streams, "/latency/connect/p/50/v"),
+        (&streams, "/churn/connect"),
         (&both, "/per_transport/tcp/counts/sent"),
         (&both, "/per_size/1/response"),
         (&both, "/config/late"),

@@ -44,7 +44,8 @@ fn every_field_is_described_and_every_number_has_a_unit() {
         "share",
         "Answers",
         "answers",
-        "Times that", "Connections",
+        "Times that",
+        "Connections",
     ];
     let schema: Value = serde_json::from_str(&schema()).unwrap();
     let definitions = schema["$defs"].as_object().unwrap().values();
