@@ -27,13 +27,13 @@ pub struct Gates {
 pub struct Objective {
     /// As it was given.
     pub text: String,
-    metric: Metric,
-    comparison: Comparison,
-    bound: f64,
+    pub(crate) metric: Metric,
+    pub(crate) comparison: Comparison,
+    pub(crate) bound: f64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Metric {
+pub(crate) enum Metric {
     /// Response time, with messages without a right answer as infinitely slow; 100 is the maximum.
     Percentile(f64),
     /// Mean response time of what was answered.
@@ -49,7 +49,7 @@ enum Metric {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Comparison {
+pub(crate) enum Comparison {
     Less,
     AtMost,
     Greater,

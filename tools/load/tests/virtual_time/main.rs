@@ -2,6 +2,7 @@
 
 mod accounts;
 mod arrivals;
+mod capacity;
 mod churn;
 mod faults;
 mod late;

@@ -1,0 +1,296 @@
+//! The search for the greatest rate that holds the objectives. Pure: it says what to try, and is told what came of it.
+//!
+//! ```text
+//!  Growing ──first failure──▶ Bisecting ──close enough──▶ confirm the lower end ──▶ confirm the upper end ──▶ Done
+//!  (short trials, doubling)   (short trials)              (long trials, stepping    (the same, upwards)
+//!                                                          down until one is sure)
+//! ```
+//!
+//! Short trials only find the place; what the answer claims rests on long ones alone. All rates are achieved rates, those
+//! at which messages really left: a search on requested rates would go on rising while nothing changes.
+
+use serde::{Deserialize, Serialize};
+
+use super::judge::Judgement;
+use crate::clock::Nanos;
+
+/// Long trials for each bound. With more, one of them would sooner or later be sure by chance.
+pub const MOST_CONFIRMATIONS: usize = 4;
+
+/// Short trials: seventeen doublings lead from 1,000 to 100 million a second, and ten halvings to a thousandth of a
+/// doubling.
+const MOST_SHORT_TRIALS: usize = 30;
+
+/// What to search.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// The rate to begin with, in messages a second.
+    pub first: f64,
+    /// The lowest rate worth an answer.
+    pub least: f64,
+    /// The highest.
+    pub most: f64,
+    /// How close the ends may come, as a share of the rate: above 0.
+    pub precision: f64,
+    /// How long a short trial sends.
+    pub trial: Nanos,
+    /// How long a long one does.
+    pub confirm: Nanos,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Step {
+    /// Make a trial and report it with [`Search::note`].
+    Try {
+        /// Messages a second.
+        rate: f64,
+        /// How long to send.
+        length: Nanos,
+    },
+    /// The search is over.
+    Done(Answer),
+}
+
+/// Why a bound is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Limit {
+    /// The search found the server's limit.
+    Server,
+    /// The generator could send no faster, or not on time: the server may be able to take more.
+    Generator,
+    /// The highest or lowest rate that was allowed.
+    Range,
+    /// Long trials at rates ever farther away were still undecided.
+    Unclear,
+}
+
+/// Between what the capacity lies, with 95 % confidence for both ends together.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The greatest rate that surely held; `None` where no rate did.
+    pub lower: Option<f64>,
+    /// The smallest that surely failed; `None` where `limit` says why there is none.
+    pub upper: Option<f64>,
+    /// What ended the search upwards.
+    pub limit: Limit,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Phase {
+    Short,
+    Lower { rate: f64, tried: usize },
+    Upper { rate: f64, tried: usize },
+    Done,
+}
+
+/// The state of a search.
+#[derive(Debug, Clone)]
+pub struct Search {
+    limits: Limits,
+    phase: Phase,
+    short_trials: usize,
+    rate: f64,
+    /// The greatest rate that seemed to hold, and the smallest that seemed not to.
+    holds_at: Option<f64>,
+    fails_at: Option<f64>,
+    /// Whose fault `fails_at` was.
+    limit: Limit,
+    answer: Answer,
+}
+
+impl Search {
+    /// A search within `limits`.
+    pub fn new(limits: Limits) -> Self {
+        let rate = limits.first.clamp(limits.least, limits.most);
+        let answer = Answer { lower: None, upper: None, limit: Limit::Range };
+        Search {
+            limits,
+            phase: Phase::Short,
+            short_trials: 0,
+            rate,
+            holds_at: None,
+            fails_at: None,
+            limit: Limit::Range,
+            answer,
+        }
+    }
+
+    /// What to do next.
+    pub fn next(&self) -> Step {
+        match self.phase {
+            Phase::Short => Step::Try { rate: self.rate, length: self.limits.trial },
+            Phase::Lower { rate, .. } | Phase::Upper { rate, .. } => Step::Try { rate, length: self.limits.confirm },
+            Phase::Done => Step::Done(self.answer),
+        }
+    }
+
+    /// Tells what came of the trial that [`next`](Self::next) asked for, in which messages left at `achieved` a second.
+    pub fn note(&mut self, achieved: f64, judgement: Judgement) {
+        match self.phase {
+            Phase::Short => self.note_short(achieved, judgement),
+            Phase::Lower { rate, tried } => {
+                self.learn(achieved, judgement);
+                let is_found = judgement.holds && judgement.is_sure;
+                if is_found || tried + 1 == MOST_CONFIRMATIONS || rate <= self.limits.least {
+                    self.confirm_upper();
+                } else {
+                    let rate = (rate * (1.0 - self.step(tried))).max(self.limits.least);
+                    self.phase = Phase::Lower { rate, tried: tried + 1 };
+                }
+            }
+            Phase::Upper { rate, tried } => {
+                self.learn(achieved, judgement);
+                if self.answer.upper.is_some() {
+                    self.finish(Limit::Server);
+                } else if judgement.is_generators {
+                    self.finish(Limit::Generator);
+                } else if rate >= self.limits.most {
+                    self.finish(Limit::Range);
+                } else if tried + 1 == MOST_CONFIRMATIONS {
+                    self.finish(Limit::Unclear);
+                } else {
+                    let rate = (rate * (1.0 + self.step(tried))).min(self.limits.most);
+                    self.phase = Phase::Upper { rate, tried: tried + 1 };
+                }
+            }
+            Phase::Done => {}
+        }
+    }
+
+    /// How far the next long trial is from one that was not sure.
+    fn step(&self, tried: usize) -> f64 {
+        (self.limits.precision * f64::from(1_u32 << tried)).min(0.5)
+    }
+
+    fn note_short(&mut self, achieved: f64, judgement: Judgement) {
+        self.short_trials += 1;
+        if judgement.holds {
+            self.holds_at = Some(self.holds_at.map_or(achieved, |rate| rate.max(achieved)));
+            if judgement.is_generators {
+                // It asked for more than leaves: more still would be the same trial again.
+                (self.fails_at, self.limit) = (Some(achieved), Limit::Generator);
+            }
+        } else {
+            let limit = if judgement.is_generators { Limit::Generator } else { Limit::Server };
+            if self.fails_at.is_none_or(|rate| achieved < rate) {
+                (self.fails_at, self.limit) = (Some(achieved), limit);
+            }
+        }
+        let Limits { least, most, precision, .. } = self.limits;
+        let next = match (self.holds_at, self.fails_at) {
+            (Some(holds), None) => (holds < most).then(|| (2.0 * holds).min(most)),
+            (None, Some(fails)) => (fails > least).then(|| (fails / 2.0).max(least)),
+            (Some(holds), Some(fails)) => (fails > holds * (1.0 + precision)).then(|| (holds * fails).sqrt()),
+            (None, None) => None,
+        };
+        match next {
+            Some(rate) if self.short_trials < MOST_SHORT_TRIALS => self.rate = rate,
+            _ => self.confirm_lower(),
+        }
+    }
+
+    fn confirm_lower(&mut self) {
+        self.phase = match self.holds_at {
+            Some(rate) => Phase::Lower { rate, tried: 0 },
+            None => Phase::Upper { rate: self.limits.least, tried: 0 },
+        };
+    }
+
+    fn confirm_upper(&mut self) {
+        self.phase = match (self.fails_at, self.limit) {
+            (Some(_), Limit::Generator) => return self.finish(Limit::Generator),
+            (None, _) => return self.finish(Limit::Range),
+            (Some(_), _) if self.answer.upper.is_some() => return self.finish(Limit::Server),
+            (Some(rate), _) => Phase::Upper { rate, tried: 0 },
+        };
+    }
+
+    /// What is sure about a rate that was tried for long enough.
+    fn learn(&mut self, achieved: f64, judgement: Judgement) {
+        let Answer { lower, upper, .. } = &mut self.answer;
+        match judgement {
+            Judgement { holds: true, is_sure: true, .. } => {
+                *lower = Some(lower.map_or(achieved, |rate| rate.max(achieved)));
+            }
+            Judgement { holds: false, is_sure: true, is_generators: false } => {
+                *upper = Some(upper.map_or(achieved, |rate| rate.min(achieved)));
+            }
+            Judgement { .. } => {}
+        }
+    }
+
+    fn finish(&mut self, limit: Limit) {
+        let Answer { lower, upper, .. } = &mut self.answer;
+        // A server that failed below where it held has changed meanwhile: the answer is then between the two.
+        if let (Some(low), Some(high)) = (*lower, *upper) {
+            (*lower, *upper) = (Some(low.min(high)), Some(low.max(high)));
+        }
+        self.answer.limit = limit;
+        self.phase = Phase::Done;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { first: 1e3, least: 10.0, most: 1e8, precision: 0.05, trial: 1, confirm: 10 };
+
+    /// Searches a server that is judged so, and returns the answer and the number of trials.
+    fn search(limits: Limits, server: impl Fn(f64) -> (f64, Judgement)) -> (Answer, usize) {
+        let mut search = Search::new(limits);
+        for trials in 0..100 {
+            match search.next() {
+                Step::Done(answer) => return (answer, trials),
+                Step::Try { rate, .. } => {
+                    let (achieved, judgement) = server(rate);
+                    search.note(achieved, judgement);
+                }
+            }
+        }
+        panic!("the search does not end");
+    }
+
+    fn sure(holds: bool) -> Judgement {
+        Judgement { holds, is_sure: true, is_generators: false }
+    }
+
+    #[test]
+    fn a_sharp_limit_is_bracketed_as_closely_as_asked_wherever_it_is() {
+        for capacity in [11.0, 999.0, 1000.0, 123_456.0, 9e7] {
+            let (answer, trials) = search(LIMITS, |rate| (rate, sure(rate <= capacity)));
+            let (lower, upper) = (answer.lower.unwrap(), answer.upper.unwrap());
+            assert!(lower <= capacity && capacity < upper && upper <= lower * 1.0501, "{capacity}: {answer:?}");
+            assert!(trials < 30 && answer.limit == Limit::Server, "{trials} trials for {capacity}");
+        }
+    }
+
+    #[test]
+    fn a_generator_that_can_do_no_more_is_the_limit_and_the_server_has_no_upper_bound() {
+        let server = |rate: f64| {
+            let achieved = rate.min(50_000.0);
+            (achieved, Judgement { is_generators: achieved < rate, ..sure(true) })
+        };
+        let (answer, trials) = search(LIMITS, server);
+        assert_eq!((answer.upper, answer.limit), (None, Limit::Generator));
+        assert!((answer.lower.unwrap() - 50_000.0).abs() < 1.0 && trials < 12, "{answer:?} after {trials}");
+    }
+
+    #[test]
+    fn the_ends_of_the_range_are_said_to_be_that() {
+        let most = Limits { most: 64_000.0, ..LIMITS };
+        let (answer, _) = search(most, |rate| (rate, sure(true)));
+        assert_eq!((answer.lower, answer.upper, answer.limit), (Some(64_000.0), None, Limit::Range));
+        let (answer, _) = search(LIMITS, |rate| (rate, sure(false)));
+        assert_eq!((answer.lower, answer.upper, answer.limit), (None, Some(10.0), Limit::Server));
+    }
+
+    #[test]
+    fn what_is_never_sure_gets_no_bound_at_all() {
+        let (answer, trials) = search(LIMITS, |rate| (rate, Judgement { is_sure: false, ..sure(rate < 5e4) }));
+        assert_eq!((answer.lower, answer.upper, answer.limit), (None, None, Limit::Unclear));
+        assert!(trials < 40, "{trials}");
+    }
+}
