@@ -56,11 +56,18 @@ fn drops(payload: &[u8], control: &mut Control) -> Option<()> {
 }
 
 fn destination(payload: &[u8], control: &mut Control) -> Option<()> {
-    let ours: [u8; 4] = field(payload, offset_of!(in_pktinfo, ipi_spec_dst))?;
-    let asked: [u8; 4] = field(payload, offset_of!(in_pktinfo, ipi_addr))?;
-    control.local = Some(Ipv4Addr::from(ours).into());
-    // The two differ when the datagram was sent to a broadcast or multicast address.
-    control.to_group |= ours != asked;
+    let ours = Ipv4Addr::from(field::<4>(payload, offset_of!(in_pktinfo, ipi_spec_dst))?);
+    let asked = Ipv4Addr::from(field::<4>(payload, offset_of!(in_pktinfo, ipi_addr))?);
+    if ours.is_unspecified() {
+        // The kernel looks for ours when a datagram arrives and somebody wants to know; this one arrived before. The
+        // broadcast of a network remains, and no reply can leave from it.
+        control.to_group |= is_group(asked.into());
+        control.local = Some(asked.into());
+    } else {
+        // The two differ when the datagram was sent to a broadcast or multicast address.
+        control.to_group |= ours != asked;
+        control.local = Some(ours.into());
+    }
     Some(())
 }
 
@@ -105,6 +112,15 @@ mod tests {
         let mut bytes = [&length.to_ne_bytes()[..], &level.to_ne_bytes(), &kind.to_ne_bytes(), payload].concat();
         bytes.resize(length.next_multiple_of(align_of::<cmsghdr>()), 0);
         bytes
+    }
+
+    #[test]
+    fn what_arrived_before_anybody_asked_has_no_address_of_ours() {
+        for (asked, to_group) in [([10, 0, 0, 1], false), ([224, 0, 0, 1], true), ([255; 4], true)] {
+            let shown = [[0, 0, 0, 1], [0; 4], asked].concat();
+            let control = read(&message(libc::IPPROTO_IP, libc::IP_PKTINFO, &shown));
+            assert_eq!((control.local, control.to_group), (Some(Ipv4Addr::from(asked).into()), to_group));
+        }
     }
 
     #[test]

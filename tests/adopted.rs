@@ -1,0 +1,62 @@
+//! Sockets that a service manager passes, as they are when somebody has knocked before the server ran.
+#![cfg(target_os = "linux")]
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
+mod launcher;
+
+use launcher::{PATIENCE, Server, passing, retried};
+
+fn client(asked: IpAddr) -> UdpSocket {
+    let client = UdpSocket::bind(if asked.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" }).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client
+}
+
+fn answer(client: &UdpSocket) -> (Vec<u8>, SocketAddr) {
+    let mut buffer = [0; 64];
+    let (length, from) = retried(|| client.recv_from(&mut buffer)).unwrap();
+    (buffer[..length].to_vec(), from)
+}
+
+#[test]
+fn the_datagram_that_starts_the_server_is_answered_from_the_address_that_was_asked() {
+    let rows = [
+        ("127.0.0.1", "127.0.0.1"),
+        ("0.0.0.0", "127.0.0.1"),
+        ("0.0.0.0", "127.0.0.2"),
+        ("::", "127.0.0.3"),
+        ("::", "::1"),
+    ];
+    for (listen, asked) in rows {
+        let (listen, asked): (IpAddr, IpAddr) = (listen.parse().unwrap(), asked.parse().unwrap());
+        let Ok(socket) = UdpSocket::bind((listen, 0)) else {
+            println!("skipped {listen}: this machine has no IPv6");
+            continue;
+        };
+        let place = SocketAddr::new(asked, socket.local_addr().unwrap().port());
+        let client = client(asked);
+        client.send_to(b"the first", place).unwrap();
+        let server = Server::start(&mut passing(vec![socket.into()], &[]));
+        assert_eq!(answer(&client), (b"THE FIRST".to_vec(), place), "{asked} of {listen}");
+        client.send_to(b"the second", place).unwrap();
+        assert_eq!(answer(&client), (b"THE SECOND".to_vec(), place), "{asked} of {listen}");
+        server.stop();
+    }
+}
+
+#[test]
+fn a_broadcast_that_starts_the_server_is_not_answered() {
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    let port = socket.local_addr().unwrap().port();
+    let client = client([127, 0, 0, 1].into());
+    client.set_broadcast(true).unwrap();
+    client.send_to(b"everybody?", ("127.255.255.255", port)).unwrap();
+    client.send_to(b"you?", ("127.0.0.1", port)).unwrap();
+    let server = Server::start(&mut passing(vec![socket.into()], &[]));
+    assert_eq!(answer(&client).0, b"YOU?");
+    server.stop();
+    client.set_nonblocking(true).unwrap();
+    assert_eq!(client.recv(&mut [0; 64]).unwrap_err().kind(), ErrorKind::WouldBlock);
+}
