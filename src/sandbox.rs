@@ -23,7 +23,7 @@ mod linux {
     use landlock::{
         ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetError, Scope,
     };
-    use libc::{self as c, c_long};
+    use libc::{self as c, c_int, c_long};
     use seccompiler::{
         BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
         SeccompRule,
@@ -80,6 +80,22 @@ mod linux {
         c::SYS_rt_sigprocmask,
     ];
 
+    /// The options that the loop sets: level and name.
+    const OPTIONS: &[(c_int, c_int)] = &[
+        // A connection that is closed with a reset.
+        (c::SOL_SOCKET, c::SO_LINGER),
+        // One that is older than what its listener passes on: see `sockets::StreamOptions`.
+        (c::SOL_SOCKET, c::SO_KEEPALIVE),
+        (c::SOL_SOCKET, c::SO_OOBINLINE),
+        (c::SOL_SOCKET, c::SO_RCVBUF),
+        (c::SOL_SOCKET, c::SO_SNDBUF),
+        (c::IPPROTO_TCP, c::TCP_NODELAY),
+        (c::IPPROTO_TCP, c::TCP_KEEPIDLE),
+        (c::IPPROTO_TCP, c::TCP_KEEPINTVL),
+        (c::IPPROTO_TCP, c::TCP_USER_TIMEOUT),
+        (c::IPPROTO_TCP, c::TCP_NOTSENT_LOWAT),
+    ];
+
     /// What rewriting a file that is open adds: begin at its start, and cut what is left of the last time.
     const TRACE: &[c_long] = &[c::SYS_lseek, c::SYS_ftruncate];
 
@@ -123,9 +139,8 @@ mod linux {
         rules.insert(c::SYS_mprotect, only_with(&not_executable)?);
         // How much has arrived on a connection.
         rules.insert(c::SYS_ioctl, only_with(&[(1, Eq, c::FIONREAD)])?);
-        // A connection that is closed with a reset.
-        let linger = [(1, Eq, c::SOL_SOCKET as u64), (2, Eq, c::SO_LINGER as u64)];
-        rules.insert(c::SYS_setsockopt, only_with(&linger)?);
+        let options = OPTIONS.iter().map(|&(level, name)| rule_with(&[(1, Eq, level as u64), (2, Eq, name as u64)]));
+        rules.insert(c::SYS_setsockopt, options.collect::<Result<_, _>>()?);
         // The standard library makes sure that what it closes is open.
         rules.insert(c::SYS_fcntl, only_with(&[(1, Eq, c::F_GETFD as u64)])?);
         if trace {
@@ -143,13 +158,18 @@ mod linux {
         SeccompFilter::new(rules, others, SeccompAction::Allow, std::env::consts::ARCH.try_into()?)?.try_into()
     }
 
-    /// The rule that these arguments, the first of a call being number 0, compare with their values as said.
+    /// The call is allowed by one rule alone.
     fn only_with(arguments: &[(u8, SeccompCmpOp, u64)]) -> Result<Vec<SeccompRule>, BackendError> {
+        Ok(vec![rule_with(arguments)?])
+    }
+
+    /// The rule that these arguments, the first of a call being number 0, compare with their values as said.
+    fn rule_with(arguments: &[(u8, SeccompCmpOp, u64)]) -> Result<SeccompRule, BackendError> {
         let condition = |(index, comparison, value): &(u8, SeccompCmpOp, u64)| {
             SeccompCondition::new(*index, SeccompCmpArgLen::Dword, comparison.clone(), *value)
         };
         let conditions = arguments.iter().map(condition).collect::<Result<_, _>>()?;
-        Ok(vec![SeccompRule::new(conditions)?])
+        SeccompRule::new(conditions)
     }
 
     #[cfg(test)]

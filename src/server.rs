@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
+use socket2::SockRef;
 
 use crate::admin::{self, Admin};
 use crate::batch::Socket;
@@ -20,7 +21,7 @@ use crate::datagrams::{Datagrams, Rules};
 use crate::listener::Listener;
 use crate::report::Reporter;
 use crate::signals::{Signals, Wish};
-use crate::sockets::{self, Sockets};
+use crate::sockets::{self, Sockets, StreamOptions};
 use crate::systemd::Notifier;
 use crate::trace::{self, Event as Traced, Source};
 
@@ -83,8 +84,8 @@ pub struct Server {
     connections: Connections<TcpStream>,
     counters: Counters,
     address: SocketAddr,
-    /// The sockets live on when this server has ended.
-    passed: bool,
+    /// The sockets were there before this server and live on when it has ended.
+    passed: Option<StreamOptions>,
     stopping: Option<Stopping>,
     /// The signal that asked for the end of a server that was already stopping.
     forced: Option<i32>,
@@ -240,7 +241,15 @@ impl Server {
                 self.listener.resume();
             }
         }
-        let accept = || socket.accept().map(|(stream, _peer)| stream);
+        let passed = self.passed;
+        let accept = || {
+            let (stream, _peer) = socket.accept()?;
+            if let Some(options) = passed {
+                // A connection that cannot have them any more has broken, as its first drive will show.
+                let _ = options.set(&SockRef::from(&stream));
+            }
+            Ok(stream)
+        };
         self.listener.turn(now, connections.room(), &mut self.counters, accept, |stream, counters| {
             let token = connections.insert(stream, now);
             // Once and for all: interest lives in the connection, and the kernel is never asked again.
@@ -271,7 +280,7 @@ impl Server {
         self.stopping =
             Some(Stopping { deadline: self.now + self.drain_timeout, udp_received: self.counters.udp_received });
         self.notifier.stopping();
-        if self.passed {
+        if self.passed.is_some() {
             self.leave_queues();
         } else {
             // Whatever waits in a queue is looked for once more, event or not.

@@ -33,8 +33,18 @@ pub struct Sockets {
     pub tcp: Option<TcpListener>,
     /// Where both listen, with the real port.
     pub address: SocketAddr,
-    /// They live on when this server has closed them: what waits in their queues is for whoever has them next.
-    pub passed: bool,
+    /// Set where they were bound before this server and live on when it has closed them: what waits in their queues is
+    /// for whoever has them next. Some of the connections there may be older than what the listener passes on, and each
+    /// must be given it when it is accepted.
+    pub passed: Option<StreamOptions>,
+}
+
+/// What every connection is to have.
+#[derive(Debug, Clone, Copy)]
+pub struct StreamOptions {
+    recv_buffer: Option<usize>,
+    send_buffer: Option<usize>,
+    stall_timeout: Duration,
 }
 
 /// Binds every loop's sockets to one port. Fails with an error that names the protocol and the address.
@@ -60,12 +70,12 @@ pub fn bind(config: &Config, listen: SocketAddr) -> io::Result<Sockets> {
             address.set_port(tcp.local_addr()?.port());
         }
         if config.no_udp {
-            return Ok(Sockets { udp: None, tcp, address, passed: false });
+            return Ok(Sockets { udp: None, tcp, address, passed: None });
         }
         match udp(config, address) {
             Ok(udp) => {
                 address.set_port(udp.local_addr()?.port());
-                return Ok(Sockets { udp: Some(udp), tcp, address, passed: false });
+                return Ok(Sockets { udp: Some(udp), tcp, address, passed: None });
             }
             // The free port that TCP was given is taken on UDP. Any other will do.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && listen.port() == 0 && tries < PORT_TRIES_MAX => {
@@ -96,16 +106,17 @@ pub fn adopt(config: &Config, passed: Passed) -> io::Result<Sockets> {
         (None, None) => return refuse("but none was"),
     };
     refuse_group(address)?;
+    let options = StreamOptions::of(config);
     if let Some(tcp) = &passed.tcp {
         tcp.set_nonblocking(true)?;
-        prepare_listener(&SockRef::from(tcp), config)?;
+        options.set(&SockRef::from(tcp))?;
     }
     if let Some(udp) = &passed.udp {
         udp.set_nonblocking(true)?;
         size_buffers(&SockRef::from(udp), config.udp_recv_buffer, config.udp_send_buffer)?;
     }
     let (tcp, udp) = (passed.tcp.map(TcpListener::from_std), passed.udp.map(UdpSocket::from_std));
-    Ok(Sockets { udp, tcp, address, passed: true })
+    Ok(Sockets { udp, tcp, address, passed: Some(options) })
 }
 
 /// Refuses an address that many hosts share. The kernel would bind to it, and the server would answer what is sent to all
@@ -150,29 +161,39 @@ fn listener(config: &Config, address: SocketAddr) -> io::Result<TcpListener> {
     // A restarted server must not wait for connections of the last one to leave TIME_WAIT.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
-    prepare_listener(&socket, config)?;
+    StreamOptions::of(config).set(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(config.backlog)?;
     Ok(TcpListener::from_std(socket.into()))
 }
 
-/// Set on the listener, because accepted sockets inherit all of it; buffers in time for the window scale, which is
-/// settled when the connection is made: tcp(7).
-fn prepare_listener(socket: &Socket, config: &Config) -> io::Result<()> {
-    socket.set_tcp_nodelay(true)?;
-    // An urgent byte is a byte of the stream like any other, as RFC 6093, section 6, asks; otherwise it would be missing
-    // from the answer.
-    socket.set_out_of_band_inline(true)?;
-    if let Some(size) = config.tcp_recv_buffer {
-        socket.set_recv_buffer_size(size)?;
+impl StreamOptions {
+    fn of(config: &Config) -> StreamOptions {
+        StreamOptions {
+            recv_buffer: config.tcp_recv_buffer,
+            send_buffer: config.tcp_send_buffer,
+            stall_timeout: config.stall_timeout,
+        }
     }
-    if let Some(size) = config.tcp_send_buffer {
-        socket.set_send_buffer_size(size)?;
+
+    /// Set on the listener, because connections inherit all of it when they are made; buffers in time for the window
+    /// scale, which is settled then: tcp(7). Fails where the kernel has no such option or the connection has gone.
+    pub fn set(&self, socket: &Socket) -> io::Result<()> {
+        socket.set_tcp_nodelay(true)?;
+        // An urgent byte is a byte of the stream like any other, as RFC 6093, section 6, asks; otherwise it would be
+        // missing from the answer.
+        socket.set_out_of_band_inline(true)?;
+        if let Some(size) = self.recv_buffer {
+            socket.set_recv_buffer_size(size)?;
+        }
+        if let Some(size) = self.send_buffer {
+            socket.set_send_buffer_size(size)?;
+        }
+        notice_silence(socket, self.stall_timeout)?;
+        #[cfg(target_os = "linux")]
+        socket.set_tcp_notsent_lowat(NOTSENT_MAX)?;
+        Ok(())
     }
-    notice_silence(socket, config.stall_timeout)?;
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_notsent_lowat(NOTSENT_MAX)?;
-    Ok(())
 }
 
 /// Has the kernel break a connection whose peer has not answered for `limit`, or not taken what it is owed.
@@ -290,6 +311,22 @@ mod tests {
     use super::*;
     use clap::Parser;
 
+    #[track_caller]
+    fn assert_has_what_bounds_its_peer(
+        stream: &mio::net::TcpStream,
+        timeout: u64,
+        first_probe: u64,
+        probe_interval: u64,
+    ) {
+        let accepted = SockRef::from(stream);
+        assert!(accepted.tcp_nodelay().unwrap() && accepted.out_of_band_inline().unwrap());
+        assert_eq!(accepted.tcp_notsent_lowat().unwrap(), NOTSENT_MAX);
+        assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(Duration::from_millis(timeout)));
+        assert!(accepted.keepalive().unwrap());
+        assert_eq!(accepted.tcp_keepalive_time().unwrap(), Duration::from_secs(first_probe));
+        assert_eq!(accepted.tcp_keepalive_interval().unwrap(), Duration::from_secs(probe_interval));
+    }
+
     #[test]
     fn accepted_sockets_inherit_what_bounds_their_peers() {
         for (limit, timeout, first_probe, interval) in
@@ -299,12 +336,27 @@ mod tests {
             let listener = listener(&config, config.listen).unwrap();
             let _peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let (stream, _) = listener.accept().unwrap();
-            let accepted = SockRef::from(&stream);
-            assert_eq!(accepted.tcp_notsent_lowat().unwrap(), NOTSENT_MAX);
-            assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(Duration::from_millis(timeout)));
-            assert!(accepted.keepalive().unwrap());
-            assert_eq!(accepted.tcp_keepalive_time().unwrap(), Duration::from_secs(first_probe));
-            assert_eq!(accepted.tcp_keepalive_interval().unwrap(), Duration::from_secs(interval));
+            assert_has_what_bounds_its_peer(&stream, timeout, first_probe, interval);
+        }
+    }
+
+    #[test]
+    fn who_waited_in_a_passed_listener_is_given_what_those_inherit_who_come_later() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let place = listener.local_addr().unwrap();
+        let _early = std::net::TcpStream::connect(place).unwrap();
+        let flags = ["--stall-timeout", "4s", "--tcp-recv-buffer", "8KiB", "--tcp-send-buffer", "8KiB"];
+        let config = Config::parse_from(["shout-server"].into_iter().chain(flags));
+        let sockets = adopt(&config, Passed { tcp: Some(listener), udp: None }).unwrap();
+        let _late = std::net::TcpStream::connect(place).unwrap();
+        let (early, _) = sockets.tcp.as_ref().unwrap().accept().unwrap();
+        let (late, _) = sockets.tcp.as_ref().unwrap().accept().unwrap();
+        assert!(!SockRef::from(&early).keepalive().unwrap(), "it is older than the options of its listener");
+        sockets.passed.unwrap().set(&SockRef::from(&early)).unwrap();
+        for stream in [early, late] {
+            assert_has_what_bounds_its_peer(&stream, 4_000, 2, 1);
+            let buffers = SockRef::from(&stream);
+            assert_eq!((buffers.recv_buffer_size().unwrap(), buffers.send_buffer_size().unwrap()), (16_384, 16_384));
         }
     }
 

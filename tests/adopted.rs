@@ -1,8 +1,8 @@
 //! Sockets that a service manager passes, as they are when somebody has knocked before the server ran.
 #![cfg(target_os = "linux")]
 
-use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 mod launcher;
 
@@ -59,4 +59,33 @@ fn a_broadcast_that_starts_the_server_is_not_answered() {
     server.stop();
     client.set_nonblocking(true).unwrap();
     assert_eq!(client.recv(&mut [0; 64]).unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+/// An urgent byte is in the answer only where the connection has the options of its listener, which it inherits when it
+/// is made: here that was before they were set.
+#[test]
+fn the_connection_that_starts_the_server_is_served_like_any_other() {
+    for flags in [&["--quiet"][..], &["--quiet", "--sandbox"]] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let place = listener.local_addr().unwrap();
+        let early = TcpStream::connect(place).unwrap();
+        let server = Server::start(&mut passing(vec![listener.into()], flags));
+        let line = server.line_with("shout-server");
+        if !line.starts_with(" listening on tcp ") {
+            assert!(line.contains("--sandbox is not available"), "{line}");
+            println!("skipped {flags:?}: {line}");
+            continue;
+        }
+        for mut stream in [early, TcpStream::connect(place).unwrap()] {
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.write_all(b"before ").unwrap();
+            socket2::SockRef::from(&stream).send_out_of_band(b"!").unwrap();
+            stream.write_all(b" behind").unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            assert_eq!(answer, "BEFORE ! BEHIND", "{flags:?}");
+        }
+        server.stop();
+    }
 }

@@ -12,7 +12,7 @@ use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
 mod launcher;
 
-use launcher::{PATIENCE, PLAIN, SERVER, Server, can_run, command, descriptors, passing, retried, sockets};
+use launcher::{PATIENCE, PLAIN, SERVER, Server, can_run, command, descriptors, passing, passing_to, retried, sockets};
 
 /// Every way in which the loop moves bytes and waits.
 const WAYS: [&[&str]; 8] = [
@@ -25,6 +25,9 @@ const WAYS: [&[&str]; 8] = [
     &["--sandbox", "--admin", "127.0.0.1:0"],
     &["--sandbox", "--admin", "127.0.0.1:0", "--workers", "2"],
 ];
+
+/// The way of a server whose sockets are passed, and which has nothing to ask for that `WAYS` has not but their options.
+const PASSED: &[&str] = &["--sandbox", "--tcp-recv-buffer", "64KiB", "--tcp-send-buffer", "64KiB"];
 
 /// How many connections are open at once.
 const CONNECTIONS: usize = 1_000;
@@ -161,7 +164,7 @@ fn everything_works() {
         all_of_the_service(Server::start(&mut command(&arguments)), CONNECTIONS, way.contains(&"--admin"));
     }
     let (tcp, udp) = sockets();
-    let server = Server::start(&mut passing(descriptors(&tcp, &udp), &["--sandbox"]));
+    let server = Server::start(&mut passing(descriptors(&tcp, &udp), PASSED));
     all_of_the_service(server, CONNECTIONS, false);
 }
 
@@ -172,12 +175,19 @@ fn nothing_that_it_asks_for_is_denied() {
         return;
     }
     raise_limit();
-    for (number, way) in WAYS.into_iter().enumerate() {
+    let (tcp, udp) = sockets();
+    for (number, way) in WAYS.into_iter().chain([PASSED]).enumerate() {
         let trace = std::env::temp_dir().join(format!("shout-sandbox-{}-{number}", std::process::id()));
+        let mut command = if way == PASSED {
+            passing_to("strace", descriptors(&tcp, &udp), &[])
+        } else {
+            let mut command = Command::new("sh");
+            command.args(["-c", PLAIN, "strace"]).stdin(Stdio::null());
+            command
+        };
         // With -D it is the server that is our child, and gets the signals, and not strace.
-        let mut command = Command::new("sh");
-        command.args(["-c", PLAIN, "strace", "-D", "-f", "-o"]).arg(&trace).args([SERVER, "--listen", "127.0.0.1:0"]);
-        let server = Server::start(command.args(way).stdin(Stdio::null()));
+        command.args(["-D", "-f", "-o"]).arg(&trace).args([SERVER, "--listen", "127.0.0.1:0"]);
+        let server = Server::start(command.args(way));
         all_of_the_service(server, 50, way.contains(&"--admin"));
         let calls = std::fs::read_to_string(&trace).unwrap();
         std::fs::remove_file(&trace).unwrap();
