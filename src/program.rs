@@ -83,6 +83,8 @@ fn serve(config: &Config) -> io::Result<ExitCode> {
         None => Vec::new(),
     };
     let notifiers = Notifier::for_loops(config.workers, now);
+    // The other loops are told where to run when their threads start, for which the sandbox leaves the means.
+    pin_to(&config.pin, 0);
     if config.sandbox {
         // Before the first thread, which inherits it, and before anybody is told that this server can be used.
         sandbox::enter(config.workers > 1, config.trace.is_some())?;
@@ -133,7 +135,9 @@ fn sum_up(config: &Config, endings: Vec<(Ending, Counters)>) -> ExitCode {
 /// Runs each loop in a thread of its own, the first in this one. A signal reaches them all.
 fn run_all(servers: Vec<Server>, traces: Vec<Trace>, pin: &[usize]) -> Vec<(Ending, Counters)> {
     let run = |index: usize, mut server: Server, trace: Option<Trace>| {
-        pin_to(pin, index);
+        if index > 0 {
+            pin_to(pin, index);
+        }
         if let Some(trace) = trace {
             trace::install(trace);
         }

@@ -15,8 +15,9 @@ mod launcher;
 use launcher::{PATIENCE, PLAIN, SERVER, Server, can_run, command, descriptors, passing, passing_to, retried, sockets};
 
 /// Every way in which the loop moves bytes and waits.
-const WAYS: [&[&str]; 8] = [
+const WAYS: [&[&str]; 9] = [
     &["--sandbox"],
+    &["--sandbox", "--pin", "0"],
     &["--sandbox", "--udp-io", "portable"],
     &["--sandbox", "--case", "unicode", "--verbose"],
     &["--sandbox", "--workers", "2"],
@@ -202,28 +203,55 @@ fn nothing_that_it_asks_for_is_denied() {
     }
 }
 
+/// What the kernel says of each thread of a server with these flags.
+fn threads(flags: &[&str]) -> Vec<String> {
+    let server = Server::start(&mut command(&[&["--listen", "127.0.0.1:0"], flags].concat()));
+    server.listening();
+    server.signal(Signal::USR1);
+    // Printed when the last loop has answered, so that all of them run.
+    server.line_with("connections open");
+    let tasks = format!("/proc/{}/task", server.id().as_raw_nonzero());
+    let tasks = std::fs::read_dir(Path::new(&tasks)).unwrap().map(|task| task.unwrap().path().join("status"));
+    let status: Vec<String> = tasks.map(|status| std::fs::read_to_string(status).unwrap()).collect();
+    server.stop();
+    status
+}
+
+fn has_line(status: &str, line: &str) -> bool {
+    status.lines().any(|each| each == line)
+}
+
 #[test]
 fn every_thread_is_confined() {
     if !is_possible() {
         return;
     }
     let confined = |flags: &[&str]| -> Vec<bool> {
-        let server = Server::start(&mut command(&[&["--listen", "127.0.0.1:0", "--workers", "3"], flags].concat()));
-        server.listening();
-        server.signal(Signal::USR1);
-        // Printed when the last loop has answered, so that all of them run.
-        server.line_with("connections open");
-        let tasks = format!("/proc/{}/task", server.id().as_raw_nonzero());
-        let tasks = std::fs::read_dir(Path::new(&tasks)).unwrap().map(|task| task.unwrap().path().join("status"));
-        let status: Vec<String> = tasks.map(|status| std::fs::read_to_string(status).unwrap()).collect();
-        server.stop();
-        let has = |status: &str, line| status.lines().any(|each| each == line);
-        status.iter().map(|status| has(status, "NoNewPrivs:\t1") && has(status, "Seccomp:\t2")).collect()
+        let threads = threads(&[&["--workers", "3"], flags].concat());
+        threads.iter().map(|status| has_line(status, "NoNewPrivs:\t1") && has_line(status, "Seccomp:\t2")).collect()
     };
     assert_eq!(confined(&["--sandbox"]), [true; 3]);
     let ours = std::fs::read_to_string("/proc/self/status").unwrap();
     if ours.contains("Seccomp:\t0") {
         assert_eq!(confined(&[]), [false; 3], "without the flag nothing is given up");
+    }
+}
+
+#[test]
+fn every_loop_runs_on_the_processor_that_it_is_pinned_to() {
+    let ours = std::fs::read_to_string("/proc/self/status").unwrap();
+    let (_, allowed) = ours.split_once("Cpus_allowed_list:\t").unwrap();
+    let first = allowed.split(['-', ',', '\n']).next().unwrap();
+    for workers in ["1", "3"] {
+        for sandbox in [&[][..], &["--sandbox"]] {
+            if !sandbox.is_empty() && !is_possible() {
+                continue;
+            }
+            let threads = threads(&[&["--workers", workers, "--pin", first], sandbox].concat());
+            let line = format!("Cpus_allowed_list:\t{first}");
+            let pinned = threads.iter().filter(|status| has_line(status, &line)).count();
+            assert_eq!((pinned, pinned.to_string().as_str()), (threads.len(), workers), "{sandbox:?}");
+        }
     }
 }
 
