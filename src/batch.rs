@@ -14,8 +14,10 @@ mod linux;
 mod portable;
 
 #[cfg(target_os = "linux")]
-pub use linux::Linux;
+pub use linux::{Linux, undelivered};
 pub use portable::Portable;
+#[cfg(not(target_os = "linux"))]
+pub use portable::undelivered;
 
 /// The longest payload of a UDP datagram over IPv4: 65,535 less an IP header of 20 and a UDP header of 8 bytes.
 pub const DATAGRAM_MAX: usize = 65_507;

@@ -12,6 +12,7 @@ use mio::Token;
 use slab::Slab;
 use socket2::SockRef;
 
+use crate::batch;
 use crate::connection::{Connection, Next, Scratch};
 use crate::counters::Counters;
 use crate::idle::{Queue, Quiet};
@@ -66,6 +67,12 @@ pub trait CloseWrite {
         u64::MAX
     }
 
+    /// How many of the bytes written the peer has not confirmed, the end of file being one of them; none where that is
+    /// not known.
+    fn undelivered(&self) -> u64 {
+        0
+    }
+
     /// Has the close that follows forget what was not sent and tell the peer by a reset.
     fn abandon(&self) {}
 }
@@ -77,6 +84,10 @@ impl CloseWrite for mio::net::TcpStream {
 
     fn unread(&self) -> u64 {
         rustix::io::ioctl_fionread(self).unwrap_or(u64::MAX)
+    }
+
+    fn undelivered(&self) -> u64 {
+        batch::undelivered(self)
     }
 
     fn abandon(&self) {
@@ -100,7 +111,8 @@ pub struct Limits {
     pub idle_timeout: Option<Duration>,
     /// How long a peer may leave unread what it is owed.
     pub stall_timeout: Duration,
-    /// How long the peer's own end is awaited after everything is sent and our end closed.
+    /// How long the peer's own end is awaited after everything is sent and our end closed, and again while the peer has
+    /// not confirmed all of it.
     pub linger_timeout: Duration,
     /// The most memory held for what all peers together are owed; beyond it the longest-stalled are closed.
     pub unsent_max: usize,
@@ -291,14 +303,34 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
                 counters.tcp_closed_idle += 1;
             }
         }
+        let stall_timeout = self.limits.stall_timeout;
+        let longest_stalled = |quiet: &Quiet| quiet.expired(Queue::Stalled, stall_timeout, now);
         for _ in 0..EXPIRIES_MAX {
-            let Some(index) = self.quiet.expired(Queue::Stalled, self.limits.stall_timeout, now) else { break };
+            let Some(index) = longest_stalled(&self.quiet) else { break };
+            // One last try: where the whole process was stopped, room may have been announced before this deadline was
+            // noticed, and its turn not have come.
+            self.slots[index].connection.note(false, true, false);
+            self.drive(index, self.limits.drive_bytes_max, now, counters);
+            self.shed(counters);
+            if longest_stalled(&self.quiet) != Some(index) {
+                continue;
+            }
+            if self.slots[index].queued {
+                // A signal cut the try short. The deadline is over, so that the next turn comes at once.
+                break;
+            }
             trace::moment(|| Event::Expired { slot: index as u32, queue: Queue::Stalled });
             counters.tcp_closed_stalled += 1;
             self.close(index, counters);
         }
         for _ in 0..EXPIRIES_MAX {
             let Some(index) = self.quiet.expired(Queue::Lingering, self.limits.linger_timeout, now) else { break };
+            if self.slots[index].stream.undelivered() > 0 {
+                // It reads slowly, and a close over what it still sends would destroy what it has not read. If it reads
+                // nothing at all, the kernel gives it up after `stall_timeout`.
+                self.quiet.touch(index, Queue::Lingering, now);
+                continue;
+            }
             trace::moment(|| Event::Expired { slot: index as u32, queue: Queue::Lingering });
             counters.tcp_finished += 1;
             self.close(index, counters);
@@ -321,11 +353,16 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
     /// Closes an idle connection after one last drive, so that what has arrived since its last turn is answered and
     /// not reset. Says whether that was possible at once; a connection that is then owed something keeps it.
     fn dismiss(&mut self, index: usize, now: Instant, counters: &mut Counters) -> bool {
+        // Asked before the end of file is sent, for that is undelivered as well until the peer has confirmed it.
+        let was_owed_nothing = self.slots[index].stream.undelivered() == 0;
+        let sent_before = counters.tcp_sent_bytes;
         self.retire(index);
         self.drive(index, self.limits.drive_bytes_max, now, counters);
         self.shed(counters);
-        let finished =
-            self.quiet.queue_of(index) == Some(Queue::Lingering) && !self.slots[index].connection.is_readable();
+        let finished = was_owed_nothing
+            && counters.tcp_sent_bytes == sent_before
+            && self.quiet.queue_of(index) == Some(Queue::Lingering)
+            && !self.slots[index].connection.is_readable();
         if finished {
             self.close(index, counters);
         }

@@ -137,8 +137,9 @@ mod linux {
         let mut rules: BTreeMap<c_long, Vec<SeccompRule>> = LOOP.iter().map(|&call| (call, Vec::new())).collect();
         rules.insert(c::SYS_mmap, only_with(&not_executable)?);
         rules.insert(c::SYS_mprotect, only_with(&not_executable)?);
-        // How much has arrived on a connection.
-        rules.insert(c::SYS_ioctl, only_with(&[(1, Eq, c::FIONREAD)])?);
+        // How much has arrived on a connection, and how much of what was sent has not arrived at its peer.
+        let amounts = [c::FIONREAD, c::TIOCOUTQ].map(|request| rule_with(&[(1, Eq, request)]));
+        rules.insert(c::SYS_ioctl, amounts.into_iter().collect::<Result<_, _>>()?);
         let options = OPTIONS.iter().map(|&(level, name)| rule_with(&[(1, Eq, level as u64), (2, Eq, name as u64)]));
         rules.insert(c::SYS_setsockopt, options.collect::<Result<_, _>>()?);
         // The standard library makes sure that what it closes is open.

@@ -49,8 +49,8 @@ const EVENTS_MAX: usize = 1024;
 /// lost. Without a bound a flood would keep the server alive.
 const STOPPING_DATAGRAMS_MAX: u64 = 65_536;
 
-/// How long a peer's own end is awaited after ours. It covers the round trips of a slow path; the peer has all it was
-/// owed by then.
+/// How long a peer's own end is awaited after ours. It covers the round trips of a slow path; whoever has not confirmed
+/// all that it was sent is given as long again.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How the server ended.

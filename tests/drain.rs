@@ -6,12 +6,14 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, WaitOptions, waitpid};
 
 mod common;
-use common::{PATIENCE, Program, pattern, ping, ping_udp, server, tcp_client, udp, udp_client};
+mod peers;
+use common::{PATIENCE, Program, pattern, ping, ping_udp, server, tcp_client, turn_until, udp, udp_client};
+use peers::{press, small};
 
 /// A prime, so that what is at one offset of the stream is nowhere near it again.
 const BLOCK_LEN: usize = 65_521;
@@ -162,6 +164,42 @@ fn a_client_that_does_not_close_is_not_waited_for_long() {
     assert_eq!(client.read(&mut [0]).unwrap(), 0, "a clean end");
 }
 
+#[test]
+fn a_slow_reader_who_goes_on_writing_gets_all_that_counts_as_sent() {
+    // Beyond the time for which the server waits for an end of the peer's that does not come.
+    const LONGER: Duration = Duration::from_millis(2_500);
+    let mut server = server(&["--drain-timeout", "1h", "--tcp-send-buffer", "256KiB"]);
+    let mut client = small(server.address(), 4_096, 256 << 10);
+    client.set_nonblocking(true).unwrap();
+    let (text, mut buffer, mut received) = (pattern(64 << 10), vec![0; 1024], 0);
+    turn_until(&mut server, "a full send buffer", |server| {
+        press(&mut client, &text);
+        server.counters().tcp_blocked > 0
+    });
+    server.stop();
+    turn_until(&mut server, "the last answer to fit into the send buffer", |server| {
+        received += client.read(&mut buffer).unwrap_or(0);
+        server.connections().1 == 0
+    });
+    let since = Instant::now();
+    turn_until(&mut server, "nothing", |_| {
+        press(&mut client, &text);
+        since.elapsed() > LONGER
+    });
+    assert_eq!(server.connections().0, 1, "it has not read everything: {:?}", server.counters());
+    let mut end = None;
+    turn_until(&mut server, "the end of the stream", |_| {
+        match client.read(&mut buffer) {
+            Ok(0) => end = Some("a clean end"),
+            Ok(length) => received += length,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => end = Some("a reset"),
+        }
+        end.is_some()
+    });
+    assert_eq!((end, received as u64), (Some("a clean end"), server.counters().tcp_sent_bytes));
+}
+
 /// A client that the server owes something which it will never take. The stream must be kept to stay unread.
 fn never_reading(program: &mut Program) -> TcpStream {
     let mut client = tcp_client(program.address);
@@ -227,7 +265,7 @@ fn a_flood_of_datagrams_does_not_keep_the_server_alive() {
 #[test]
 fn a_queue_of_datagrams_that_never_empties_is_left_in_the_end() {
     // More than a turn receives, so that the queue is never found empty.
-    const EACH_TURN: u64 = 600;
+    const EACH_TURN: u64 = 300;
     // Far beyond what a receive buffer holds.
     const SENT_MAX: u64 = 200_000;
     let mut server = server(&[]);

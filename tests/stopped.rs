@@ -2,14 +2,16 @@
 #![cfg(target_os = "linux")]
 
 use std::io::{Read, Write};
-use std::net::Shutdown;
-use std::time::Instant;
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 mod common;
+mod peers;
 
-use common::{PATIENCE, Program, assert_same, pattern, tcp_client, udp_client};
+use common::{PATIENCE, Program, assert_same, pattern, server, tcp_client, turn_until, udp_client};
+use peers::{press, small};
 
 /// How often the server is stopped.
 const STOPS: usize = 10;
@@ -42,6 +44,35 @@ fn a_server_that_is_stopped_and_continued_goes_on_where_it_was() {
         assert_eq!(reader.read(&mut [0; 1]).unwrap(), 0, "more than was owed");
     });
     assert_eq!(server.terminate().code, Some(0));
+}
+
+#[test]
+fn who_has_read_everything_while_the_server_was_stopped_is_not_closed_as_stalled() {
+    // More than one turn drives.
+    const PEERS: usize = 300;
+    const STALL_TIMEOUT: Duration = Duration::from_millis(200);
+    let mut server = server(&["--stall-timeout", "200ms", "--tcp-send-buffer", "16KiB"]);
+    let text = pattern(64 << 10);
+    let mut peers: Vec<TcpStream> = (0..PEERS)
+        .map(|_| {
+            let mut peer = small(server.address(), 4_096, 256 << 10);
+            peer.set_nonblocking(true).unwrap();
+            press(&mut peer, &text);
+            peer
+        })
+        .collect();
+    turn_until(&mut server, "all to be owed something", |server| server.counters().tcp_blocked >= PEERS as u64);
+    // The time that the server does not get is what this is about.
+    let stopped = Instant::now();
+    let mut buffer = vec![0; 1 << 20];
+    while stopped.elapsed() < 2 * STALL_TIMEOUT {
+        for peer in &mut peers {
+            while peer.read(&mut buffer).is_ok_and(|length| length > 0) {}
+        }
+    }
+    server.turn(Some(Duration::ZERO)).unwrap();
+    let counters = server.counters();
+    assert_eq!((counters.tcp_closed_stalled, server.connections().0), (0, PEERS), "{counters:?}");
 }
 
 /// A stop takes effect some time after the signal was sent.

@@ -73,6 +73,9 @@ impl Kernel {
         if self.sockets[id].left > 0 && matches!(closing, Closing::Room | Closing::Idle) {
             self.violate(Oracle::Closing, format!("connection {id} is closed as idle over input"));
         }
+        if self.sockets[id].undelivered() > 0 && matches!(closing, Closing::Lingered | Closing::Room | Closing::Idle) {
+            self.violate(Oracle::Closing, format!("connection {id} is closed over what its peer has not taken"));
+        }
         self.say(format_args!("close({id}): {closing:?}, owed {}", self.sockets[id].owed()));
         let socket = &mut self.sockets[id];
         self.tally.lost += socket.owed() as u64;
@@ -107,7 +110,8 @@ impl Kernel {
                 Closing::Idle
             }
             _ if owed > 0 && all_held() > limits.unsent_max => Closing::Unsent,
-            _ if owed > 0 && unmoved >= limits.stall_timeout => Closing::Stalled,
+            // Whoever is closed as stalled has had one last try: room may have come while the server was not looking.
+            _ if owed > 0 && unmoved >= limits.stall_timeout && socket.refused_at == Some(self.now) => Closing::Stalled,
             _ => return None,
         })
     }

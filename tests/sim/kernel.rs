@@ -224,6 +224,7 @@ impl Kernel {
     /// The wait of the loop. `None` when nothing will ever happen again.
     pub fn wait(&mut self, patience: Patience) -> Option<Vec<Event>> {
         self.now += Duration::from_millis(self.random.between(0, self.knobs.turn_ms_max) as u64);
+        self.give_up_on_the_deaf();
         while self.random.one_in(2) && self.act() {}
         if self.random.one_in(self.knobs.faults.interrupted) {
             self.progress();
@@ -337,7 +338,8 @@ impl Kernel {
         for (id, socket) in self.sockets.iter_mut().enumerate() {
             let ready = socket.is_movable(send_buffer, self.draining) && !self.pending.contains(&Source::Stream(id));
             socket.turns_waiting = if ready && !socket.touched { socket.turns_waiting + 1 } else { 0 };
-            if socket.turns_waiting > 1 + self.descriptors_used / drives {
+            // As many as there ever were may have stood before it.
+            if socket.turns_waiting > 1 + self.peers.len() / drives {
                 starving = Some(id);
             }
             socket.touched = false;

@@ -118,6 +118,20 @@ impl Kernel {
         self.edge(Source::Stream(id));
     }
 
+    /// Gives up on those who will never take what they are owed, some time after the server's end, as `TCP_USER_TIMEOUT`
+    /// has it.
+    pub fn give_up_on_the_deaf(&mut self) {
+        for id in 0..self.sockets.len() {
+            let (socket, peer) = (&self.sockets[id], &self.peers[id]);
+            let is_deaf = peer.done || peer.manners == Manners::Deaf;
+            let waits = socket.closed.is_none() && socket.undelivered() > 0;
+            let given_up_at = socket.write_closed.map(|since| since + self.knobs.limits.stall_timeout);
+            if is_deaf && waits && given_up_at.is_some_and(|end| end <= self.now) {
+                self.reset(id);
+            }
+        }
+    }
+
     /// One thing that a peer does.
     pub fn peer_acts(&mut self, id: usize) {
         if !self.peers[id].connected {

@@ -49,6 +49,8 @@ pub struct Socket {
     /// When bytes were last moved by the server, as of now and as of the end of the last turn. A turn has one time.
     pub moved_at: Instant,
     pub had_moved_at: Instant,
+    /// When a write was last refused for want of room.
+    pub refused_at: Option<Instant>,
     /// How far the text had arrived when the server first asked, which it does when it wants the connection to end.
     pub arrived_when_asked: Option<usize>,
     /// What the last read left in the queue.
@@ -84,6 +86,7 @@ impl Socket {
             token: None,
             moved_at: now,
             had_moved_at: now,
+            refused_at: None,
             arrived_when_asked: None,
             left: 0,
             abandoned: false,
@@ -101,6 +104,11 @@ impl Socket {
         }
         let cut = if self.end_read { self.text.cut(self.read).len() } else { 0 };
         (self.text.certain(self.read) + cut).max(self.offered) - self.written
+    }
+
+    /// How much of what was written stands in the send buffer. A reset has emptied it.
+    pub fn undelivered(&self) -> usize {
+        if self.reset || self.peer_gone { 0 } else { self.written - self.taken }
     }
 
     pub fn has_input(&self) -> bool {
@@ -179,6 +187,10 @@ impl CloseWrite for Stream {
 
     fn unread(&self) -> u64 {
         self.kernel.borrow_mut().unread(self.id)
+    }
+
+    fn undelivered(&self) -> u64 {
+        self.kernel.borrow().sockets[self.id].undelivered() as u64
     }
 
     fn abandon(&self) {
@@ -319,6 +331,7 @@ impl Kernel {
         socket.no_space |= length < bytes.len();
         self.unblock(id);
         if length == 0 {
+            self.sockets[id].refused_at = Some(now);
             return Err(Errno::WOULDBLOCK.into());
         }
         self.sockets[id].moved_at = now;
