@@ -31,7 +31,7 @@ use crate::outbox::Room;
 use crate::pace::Pacer;
 use crate::payload::Payload;
 use crate::plan::Plan;
-use crate::sockets::{AfterFlush, DatagramLane, Dialler, Opening, StreamLane, open_datagrams, open_streams};
+use crate::sockets::{AfterFlush, DatagramLane, DatagramUse, Opening, Sources, StreamLane, open_datagrams};
 use crate::stamps::Sampler;
 pub use churn::Churned;
 use churn::Replacing;
@@ -98,8 +98,9 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// Opens every socket of the plan.
-    pub fn open(plan: &Plan, address: SocketAddr) -> io::Result<Self> {
+    /// Opens every socket of the plan. `tell` is told now and then how many connections are open, and may end it:
+    /// [`io::ErrorKind::Interrupted`].
+    pub fn open(plan: &Plan, address: SocketAddr, tell: &mut dyn FnMut(usize) -> bool) -> io::Result<Self> {
         let mut poll = Poll::new()?;
         let clock = Clock::start();
         let mut sockets = Vec::new();
@@ -107,20 +108,25 @@ impl Generator {
         let mut connect_times = crate::recorder::histogram();
         let mut opened = 0;
         let stamps = plan.stamp_one_in > 0;
-        let mut dialler = Dialler::new(address, stamps);
+        let mut dialler = plan.crowd.dialler(address);
         for (transport, lanes, timeout) in plan.transports() {
             let first = sockets.len();
             match transport {
                 Transport::Udp => {
-                    let (longest, train) = (plan.content.longest(), plan.longest_train);
-                    let lanes = open_datagrams(&poll, address, lanes, longest, train, stamps, first)?;
+                    let purpose = DatagramUse {
+                        sources: Sources::new(plan.crowd.source),
+                        longest_message: plan.content.longest(),
+                        longest_train: plan.longest_train,
+                        stamps,
+                    };
+                    let lanes = open_datagrams(&poll, address, lanes, purpose, first)?;
                     sockets.extend(lanes.into_iter().map(Socket::Datagrams));
                 }
                 Transport::Tcp => {
-                    let (lanes, times) = open_streams(&mut poll, &mut dialler, lanes, first)?;
-                    opened += lanes.len();
+                    let (streams, times) = dialler.open(&mut poll, lanes, first, tell)?;
+                    opened += streams.len();
                     connect_times = times;
-                    sockets.extend(lanes.into_iter().map(Socket::Stream));
+                    sockets.extend(streams.into_iter().map(|stream| Socket::Stream(StreamLane::new(stream, stamps))));
                 }
             }
             groups.push(LaneGroup { transport, lanes, timeout });

@@ -30,6 +30,11 @@ pub fn raise_open_file_limit() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
+/// How many files this process may have open; `None`: as many as it likes.
+pub fn open_file_limit() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+}
+
 #[cfg(target_os = "linux")]
 mod linux {
     use super::{Cpu, Nanos, SocketAddr, Transport};

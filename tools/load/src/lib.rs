@@ -20,6 +20,7 @@
 //!  report ── document (JSON), intervals, screen, page, hgrm, hlog          saved ──▶ report
 //!
 //!  whether to believe it: floor, observer (what the machine did) ──▶ verdict (statistics, loss) ──▶ gates
+//!  companions ── idle connections, slow readers and half-closers beside those that are measured
 //!  curves ── how much can a server take, and how slow does it get on the way?
 //!  lab ── a server that misbehaves as told: does a tool notice?      verify ── does a server keep the contract?
 //!  trace ── what the loop of shout-server did, as a page
@@ -32,6 +33,7 @@ pub mod breakdown;
 pub mod by_size;
 pub mod cli;
 pub mod clock;
+pub mod companions;
 pub mod curves;
 pub mod engine;
 pub mod evidence;

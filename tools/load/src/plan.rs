@@ -1,7 +1,9 @@
 //! What a run is to do, checked and complete. Pure: no I/O.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use shout::target::{Protocol, Target};
 
 use crate::clock::Nanos;
@@ -10,6 +12,7 @@ use crate::late::Late;
 use crate::pace::Pace;
 use crate::payload::Content;
 use crate::schedule::{Process, Profile};
+use crate::sockets::{Dialler, Sources};
 
 /// The longest payload of a UDP datagram over IPv4: 65,535 less 20 bytes of IP header and 8 of UDP header.
 pub const LONGEST_DATAGRAM: usize = 65_507;
@@ -61,6 +64,28 @@ pub struct Plan {
 pub struct Crowd {
     /// Replace each TCP connection after so many messages, at least 1.
     pub churn: Option<u64>,
+    /// Connections beside the others on which nothing is sent.
+    pub idle: usize,
+    /// Connections beside the others that send as much as is taken and read little.
+    pub slow_readers: usize,
+    /// Connections beside the others that send, end their half, and expect the rest.
+    pub half_closers: usize,
+    /// At most this many connections are opened a second, before the load begins; above 0.
+    pub connect_rate: Option<f64>,
+    /// The local addresses that sockets are bound to, in turn; `None`: what the kernel chooses.
+    pub source: Option<IpNet>,
+}
+
+impl Crowd {
+    /// Connections beside those that are measured.
+    pub fn companions(&self) -> usize {
+        self.idle + self.slow_readers + self.half_closers
+    }
+
+    /// Opens connections to this address as this says.
+    pub fn dialler(&self, address: SocketAddr) -> Dialler {
+        Dialler::new(address, Sources::new(self.source), self.connect_rate)
+    }
 }
 
 impl Plan {

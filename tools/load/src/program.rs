@@ -283,8 +283,13 @@ impl ProgressLine {
         self.drawn_at = progress.elapsed;
         let Progress { part, elapsed, totals, latest } = *progress;
         let seconds = elapsed as f64 / SECOND as f64;
+        if let Part::Opening { open, of } = part {
+            let line = format!("\r\x1b[K{}{}  {open} of {of} connections open{}", Self::NO_WRAP, self.name, Self::WRAP);
+            let _ = io::stderr().write_all(line.as_bytes());
+            return;
+        }
         let part = match (part, self.whole) {
-            (Part::WarmUp, _) => "warming up".into(),
+            (Part::Opening { .. } | Part::WarmUp, _) => "warming up".into(),
             (Part::Measurement, Some(whole)) => format!("{seconds:.0} of {:.0} s", whole as f64 / SECOND as f64),
             (Part::Measurement, None) => format!("{seconds:.0} s"),
         };

@@ -1,19 +1,22 @@
 //! One run from start to end: warm up, drain, measure, drain, observe both processes, sum up. Does I/O.
 
+mod opening;
+
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use hdrhistogram::Histogram;
 
 use crate::clock::{Clock, Nanos};
+use crate::companions::{Companions, Tally};
 use crate::engine::{Engine, Totals, Transport};
 use crate::facts::Measured;
 use crate::floor::{self, Floor};
 use crate::generator::{Generator, Wish};
 use crate::host::{self, Cpu};
 use crate::observer::{Observation, Observer, Usage};
-use crate::payload::{Content, Payload};
+use crate::payload::Content;
 use crate::plan::{Plan, nanos};
 use crate::recorder::{self, Recorder};
 use crate::report::breakdown::Breakdown;
@@ -41,13 +44,16 @@ pub mod exit {
 /// A run without any reply is given up after this many timeouts: it would only say the same for longer.
 const HOPELESS_TIMEOUTS: u32 = 3;
 
-/// Probes for the one address of several that answers. Few, because each silent one costs [`PROBE_WAIT`].
-const PROBES: u64 = 2;
-const PROBE_WAIT: Duration = Duration::from_millis(300);
-
 /// Which part of a run is going on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
+    /// Connections are being opened.
+    Opening {
+        /// So many are open.
+        open: usize,
+        /// Of so many in all.
+        of: usize,
+    },
     /// Its figures will be thrown away.
     WarmUp,
     /// Its figures count.
@@ -57,7 +63,7 @@ pub enum Part {
 /// How far a run is, for whoever watches it.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
-    /// Warm-up or measurement.
+    /// Which part it is in.
     pub part: Part,
     /// Time since this part began.
     pub elapsed: Nanos,
@@ -107,10 +113,10 @@ pub struct Context {
 /// anything, or `watch` ended it before the measurement began. Wrong replies are a result, not a failure.
 pub fn measure(plan: &Plan, context: &Context, watch: &mut dyn FnMut(&Progress) -> Wish) -> Result<Document, Failure> {
     let cannot_reach = |error: io::Error| Failure(format!("cannot reach {}: {error}", plan.target));
-    let address = choose_address(plan).map_err(cannot_reach)?;
+    let address = opening::choose_address(plan).map_err(cannot_reach)?;
     // A machine without a floor, for want of sockets or threads, is measured all the same.
     let floor = floor::measure(context.pinned_to).ok();
-    let mut generator = Generator::open(plan, address).map_err(cannot_reach)?;
+    let (mut generator, companions) = opening::open(plan, address, watch)?;
     let local = host::is_local(address);
     let server = context.server.or_else(|| {
         let (transport, ..) = *plan.transports().first()?;
@@ -132,6 +138,8 @@ pub fn measure(plan: &Plan, context: &Context, watch: &mut dyn FnMut(&Progress) 
     let spun_before = generator.spun();
     watcher.run(&mut generator, &plan.measured_stage(), Part::Measurement)?;
     let wall_ns = clock.now() - began;
+    let companions = companions.map(Companions::finish).transpose();
+    let companions = companions.map_err(|error| Failure(format!("the companions of the run broke off: {error}")))?;
     let spun = generator.spun() - spun_before;
     let seen = observer.so_far();
     let engine = generator.engine();
@@ -165,6 +173,7 @@ pub fn measure(plan: &Plan, context: &Context, watch: &mut dyn FnMut(&Progress) 
         seen,
         wall: wall_ns,
         spun,
+        companions,
     };
     Ok(document(plan, context, &generator, parts))
 }
@@ -220,6 +229,7 @@ struct Parts {
     seen: Observation,
     wall: Nanos,
     spun: Nanos,
+    companions: Option<Tally>,
 }
 
 fn document(plan: &Plan, context: &Context, generator: &Generator, parts: Parts) -> Document {
@@ -258,7 +268,7 @@ fn document(plan: &Plan, context: &Context, generator: &Generator, parts: Parts)
         wall: parts.wall,
         spun: parts.spun,
     };
-    let exit = if counts.wrong_answers() > 0 {
+    let exit = if counts.wrong_answers() > 0 || parts.companions.is_some_and(|tally| tally.is_wrong()) {
         exit::WRONG_PAYLOAD
     } else if counts.replied == 0 {
         exit::FAILED
@@ -291,6 +301,7 @@ fn document(plan: &Plan, context: &Context, generator: &Generator, parts: Parts)
             timeouts: endings.timed_out,
         },
         churn: plan.crowd.churn.zip(generator.churned()).map(|(messages, churned)| Churn::new(messages, churned)),
+        companions: parts.companions,
         latency: latencies(&total, measured.effective_size(), connect),
         per_transport,
         per_size: BySize::all(&total.by_size),
@@ -342,42 +353,4 @@ fn latencies(recorder: &Recorder, size: f64, connect: Option<&Histogram<u64>>) -
         lag: Latency::of(&recorder.lag),
         connect: connect.map(Latency::of),
     }
-}
-
-/// The address of the target to use. A name may have several, and the server may listen on one of them only.
-fn choose_address(plan: &Plan) -> io::Result<SocketAddr> {
-    let addresses = plan.target.addresses()?;
-    if let [only] = addresses[..] {
-        return Ok(only);
-    }
-    let has_tcp = plan.transports().iter().any(|(transport, ..)| *transport == Transport::Tcp);
-    let answers = |address: &&SocketAddr| {
-        if has_tcp {
-            std::net::TcpStream::connect_timeout(address, plan.tcp_timeout.max(Duration::from_millis(1))).is_ok()
-        } else {
-            answers_datagrams(**address).unwrap_or(false)
-        }
-    };
-    // With no answer from any, the first one: the run will say what is wrong with it.
-    Ok(*addresses.iter().find(answers).unwrap_or(&addresses[0]))
-}
-
-/// Whether a probe gets any answer.
-fn answers_datagrams(address: SocketAddr) -> io::Result<bool> {
-    let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-    let socket = UdpSocket::bind(any)?;
-    socket.connect(address)?;
-    socket.set_read_timeout(Some(PROBE_WAIT))?;
-    let payload = Payload::new(crate::payload::NUMBERED_MINIMUM, 0);
-    for sequence in 0..PROBES {
-        let mut probe = Vec::new();
-        payload.append(crate::payload::Identity { lane: 0, sequence }, &mut probe);
-        socket.send(&probe)?;
-        match socket.recv(&mut [0; 64]) {
-            Ok(_) => return Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(false),
-            Err(_) => {}
-        }
-    }
-    Ok(false)
 }

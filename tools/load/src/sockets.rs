@@ -2,12 +2,14 @@
 
 mod datagrams;
 mod opening;
+mod source;
 mod streams;
 
 use std::io;
 
-pub use datagrams::{DatagramLane, LONGEST_TRAIN, datagrams, open_datagrams};
-pub use opening::{CONNECT_TIMEOUT, Dialler, Opened, Opening, open_streams};
+pub use datagrams::{DatagramLane, DatagramUse, LONGEST_TRAIN, datagrams, open_datagrams};
+pub use opening::{CONNECT_TIMEOUT, Dialler, Opened, Opening};
+pub use source::Sources;
 pub use streams::StreamLane;
 
 /// What became of an attempt to send everything in an outbox.

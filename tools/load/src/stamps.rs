@@ -36,6 +36,11 @@ impl Sampler {
         Sampler { one_in, messages_left: 0, not_before: 0 }
     }
 
+    /// Whether any message is to be stamped.
+    pub fn is_wanted(&self) -> bool {
+        self.one_in > 0
+    }
+
     /// Whether the next message should be stamped.
     pub fn is_due(&self, now: Nanos) -> bool {
         self.one_in > 0 && self.messages_left == 0 && now >= self.not_before

@@ -61,7 +61,7 @@ fn allocations_of(demand: Demand) -> u64 {
         interval: Duration::from_secs(1),
         crowd: Crowd::default(),
     };
-    let mut generator = Generator::open(&plan, address).unwrap();
+    let mut generator = Generator::open(&plan, address, &mut |_| true).unwrap();
     let mut run = |stage: &Stage| generator.run(stage, &mut |_, _| Wish::Continue).unwrap();
     // The whole window at once, whatever the measurement comes to use of it on a busy machine.
     run(&Stage { demand: Demand::Closed { window: WINDOW }, ..plan.measured_stage() });

@@ -1,8 +1,9 @@
 //! The flags about connections as such: how they come and go, and who else is connected. Pure: no I/O.
 
 use clap::Args;
+use ipnet::IpNet;
 
-use super::values::positive_count;
+use super::values::{companions, positive_count, rate, source};
 use crate::plan::Crowd;
 
 /// What becomes of connections besides messages.
@@ -13,11 +14,41 @@ pub struct CrowdOptions {
     /// a closed loop the next message waits for the new connection without that counting as its own time
     #[arg(long, value_parser = positive_count, value_name = "N")]
     pub churn: Option<u64>,
+
+    /// Keep N more TCP connections open on which nothing is sent; those that the server closes are counted
+    #[arg(long, value_parser = companions, default_value = "0", hide_default_value = true, value_name = "N")]
+    pub idle: usize,
+
+    /// Keep N more TCP connections that send as much as the server takes and read 40 KB a second of what comes back,
+    /// which is verified
+    #[arg(long, value_parser = companions, default_value = "0", hide_default_value = true, value_name = "N")]
+    pub slow_readers: usize,
+
+    /// Keep N more TCP connections that send 300 kB, end their half, and expect all of it back and then the end; each
+    /// that has ended is replaced within 100 ms
+    #[arg(long, value_parser = companions, default_value = "0", hide_default_value = true, value_name = "N")]
+    pub half_closers: usize,
+
+    /// Open at most N connections a second before the load begins [default: as fast as they are accepted, 64 at a time]
+    #[arg(long, value_parser = rate, value_name = "N")]
+    pub connect_rate: Option<f64>,
+
+    /// Bind sockets to the addresses of this network in turn, for more connections than one address has ports, such as
+    /// 127.0.0.0/8 on loopback; or to a single address
+    #[arg(long, value_parser = source, value_name = "CIDR")]
+    pub source: Option<IpNet>,
 }
 
 impl CrowdOptions {
     /// The same, checked and complete.
     pub(super) fn plan(&self) -> Crowd {
-        Crowd { churn: self.churn }
+        Crowd {
+            churn: self.churn,
+            idle: self.idle,
+            slow_readers: self.slow_readers,
+            half_closers: self.half_closers,
+            connect_rate: self.connect_rate,
+            source: self.source,
+        }
     }
 }

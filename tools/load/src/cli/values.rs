@@ -1,10 +1,12 @@
 //! The values of flags: text into numbers, rates, profiles and files, or a line that says what would be right. Pure, but
 //! for the file that `--payload` names.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use shout::units;
 
 use super::{Format, Output};
@@ -84,6 +86,22 @@ pub(crate) fn process(text: &str) -> Result<Process, String> {
 
 pub(crate) fn connections(text: &str) -> Result<usize, String> {
     at_most(text, MOST_LANES as u64, "connections").map(|number| number as usize)
+}
+
+/// Reads a number of connections on which no messages are counted, and which need no numbers on the wire.
+pub(crate) fn companions(text: &str) -> Result<usize, String> {
+    const MOST: u64 = 1_000_000;
+    match units::count(text)? {
+        number if number <= MOST => Ok(number as usize),
+        _ => Err(format!("at most {MOST} connections")),
+    }
+}
+
+/// Reads a network such as 127.0.0.0/8, or a single address.
+pub(crate) fn source(text: &str) -> Result<IpNet, String> {
+    text.parse()
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        .map_err(|_| "a network looks like 127.0.0.0/8".into())
 }
 
 pub(crate) fn window(text: &str) -> Result<usize, String> {

@@ -10,7 +10,7 @@ use mio::Token;
 use super::{Generator, Socket};
 use crate::clock::{Nanos, SECOND};
 use crate::recorder;
-use crate::sockets::{CONNECT_TIMEOUT, Dialler, Opened};
+use crate::sockets::{CONNECT_TIMEOUT, Dialler, Opened, StreamLane};
 
 /// Between an attempt that failed and the next one in the same place.
 const RETRY_PAUSE: Nanos = SECOND / 10;
@@ -128,8 +128,8 @@ impl Generator {
         let now = self.clock.now();
         match opening.finish() {
             Ok(Opened::NotYet(opening)) => self.sockets[lane] = Socket::Opening(opening),
-            Ok(Opened::Lane(stream)) => {
-                self.sockets[lane] = Socket::Stream(stream);
+            Ok(Opened::Stream(stream)) => {
+                self.sockets[lane] = Socket::Stream(StreamLane::new(stream, self.sampler.is_wanted()));
                 if let Some(replacing) = &mut self.replacing {
                     replacing.failures[lane] = 0;
                     if since >= replacing.stage_start {

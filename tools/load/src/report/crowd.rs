@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::document::{Document, Latency};
 use super::screen::{count, micros, per_second, percentile};
+use crate::companions::{HalfClosers, Idle, SlowReaders, Tally};
 use crate::generator::Churned;
 
 /// Connections that were replaced while the load ran.
@@ -50,6 +51,35 @@ pub(super) fn lines(text: &mut String, run: &Document) -> std::fmt::Result {
             percentile(&churn.connect, "50"),
             percentile(&churn.connect, "99"),
             micros(churn.connect.max)
+        )?;
+    }
+    companions(text, &run.companions.unwrap_or_default())
+}
+
+fn companions(text: &mut String, tally: &Tally) -> std::fmt::Result {
+    if let Some(Idle { opened, closed, reset, stray_bytes }) = tally.idle {
+        let [opened, closed, reset] = [opened, closed, reset].map(count);
+        write!(text, "  idle     {opened} connections: the server closed {closed}, reset {reset}")?;
+        let stray =
+            if stray_bytes > 0 { format!(", sent {} bytes UNASKED", count(stray_bytes)) } else { String::new() };
+        writeln!(text, "{stray}")?;
+    }
+    if let Some(SlowReaders { opened, ended, wrong, bytes_tx, bytes_rx }) = tally.slow_readers {
+        let [opened, ended, wrong, sent, read] = [opened, ended, wrong, bytes_tx, bytes_rx].map(count);
+        writeln!(
+            text,
+            "  slow     {opened} slow readers: sent {sent} bytes, read {read} and verified them   ended by the server \
+             {ended}   wrong {wrong}"
+        )?;
+    }
+    if let Some(half) = tally.half_closers {
+        let HalfClosers { completed, cut_short, wrong, reset, timed_out, failed, bytes_rx: _ } = half;
+        let [completed, cut_short, wrong] = [completed, cut_short, wrong].map(count);
+        let [reset, timed_out, failed] = [reset, timed_out, failed].map(count);
+        writeln!(
+            text,
+            "  half     {completed} half-closed connections got all they were owed and the end   cut short {cut_short}   \
+             wrong {wrong}   reset {reset}   timed out {timed_out}   not opened {failed}"
         )?;
     }
     Ok(())

@@ -26,6 +26,7 @@ use super::by_size::BySize;
 use super::crowd::Churn;
 use super::intervals::Interval;
 use super::trust::{GateResult, Loss, Outlier};
+use crate::companions::Tally;
 use crate::floor::Floor;
 use crate::verdict::Validity;
 
@@ -60,6 +61,9 @@ pub struct Document {
     /// TCP connections that were replaced while the load ran, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub churn: Option<Churn>,
+    /// The connections beside those that were measured, where there were any.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub companions: Option<Tally>,
     /// Latencies, over all transports.
     pub latency: Latencies,
     /// The same for each transport.

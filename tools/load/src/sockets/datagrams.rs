@@ -6,14 +6,14 @@
 //! only places that send and receive datagrams.
 
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use mio::net::UdpSocket;
 use mio::{Interest, Poll, Token};
 use rustix::io::Errno;
 use shout::batch::{self, Batch, DatagramIo, Replies, Reply};
 
-use super::{AfterFlush, Flush, Received};
+use super::{AfterFlush, Flush, Received, Sources};
 use crate::outbox::{Filled, Outbox, Room};
 use crate::stamps::{self, Wall};
 
@@ -45,9 +45,11 @@ pub struct DatagramLane {
 }
 
 impl DatagramLane {
-    fn open(address: SocketAddr, longest_message: usize, longest_train: usize, stamps: bool) -> io::Result<Self> {
-        let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-        let socket = UdpSocket::bind(any.parse().expect("a literal address"))?;
+    fn open(address: SocketAddr, purpose: &mut DatagramUse) -> io::Result<Self> {
+        let source = purpose.sources.take();
+        let DatagramUse { longest_message, longest_train, stamps, .. } = *purpose;
+        let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let socket = UdpSocket::bind(SocketAddr::new(source.unwrap_or(any), 0))?;
         socket.connect(address)?;
         // The kernel grants what its limit allows; losses on our side for want of more are not hidden, they are lost.
         let _ = rustix::net::sockopt::set_socket_recv_buffer_size(&socket, UDP_RECEIVE_BUFFER);
@@ -208,21 +210,30 @@ pub fn datagrams(batch: &Batch) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Opens and registers UDP sockets, with memory for `longest_message` bytes and for a train; the first gets
-/// `first_token`. They send at most `longest_train` messages a system
-/// call, and fewer where the kernel takes no more.
+/// What UDP sockets are opened for.
+#[derive(Debug, Clone)]
+pub struct DatagramUse {
+    /// The local addresses that they are bound to.
+    pub sources: Sources,
+    /// The longest message in bytes, for which there is to be memory.
+    pub longest_message: usize,
+    /// They send at most so many messages a system call, and fewer where the kernel takes no more.
+    pub longest_train: usize,
+    /// Whether the kernel is to report timestamps.
+    pub stamps: bool,
+}
+
+/// Opens and registers UDP sockets; the first gets `first_token`.
 pub fn open_datagrams(
     poll: &Poll,
     address: SocketAddr,
     count: usize,
-    longest_message: usize,
-    longest_train: usize,
-    stamps: bool,
+    mut purpose: DatagramUse,
     first_token: usize,
 ) -> io::Result<Vec<DatagramLane>> {
     (0..count)
         .map(|index| {
-            let mut lane = DatagramLane::open(address, longest_message, longest_train, stamps)?;
+            let mut lane = DatagramLane::open(address, &mut purpose)?;
             let token = Token(first_token + index);
             poll.registry().register(lane.io.socket_mut(), token, Interest::READABLE | Interest::WRITABLE)?;
             Ok(lane)

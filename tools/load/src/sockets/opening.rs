@@ -8,10 +8,9 @@ use hdrhistogram::Histogram;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Registry, Token};
 
-use super::StreamLane;
+use super::source::{Sources, connect_from};
 use crate::clock::{Clock, Nanos, SECOND};
 use crate::recorder;
-use crate::stamps;
 
 /// Connections being opened at once: well below the listen backlog of any server (128 is the smallest common default).
 const OPENING_AT_ONCE: usize = 64;
@@ -19,24 +18,105 @@ const OPENING_AT_ONCE: usize = 64;
 /// Without an answer for this long, an attempt to open a connection has failed.
 pub const CONNECT_TIMEOUT: Nanos = 5 * SECOND;
 
+/// How often somebody is told how many connections are open.
+const TELL_INTERVAL: Nanos = SECOND / 20;
+
 /// Opens connections to one address.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Dialler {
     address: SocketAddr,
-    stamps: bool,
+    sources: Sources,
+    /// Connections a second, at most.
+    rate: Option<f64>,
 }
 
 impl Dialler {
-    /// To this address, with the kernel's timestamps if they are wanted and to be had.
-    pub fn new(address: SocketAddr, stamps: bool) -> Self {
-        Dialler { address, stamps }
+    /// To this address, from these in turn; [`open`](Self::open) opens at most so many a second.
+    pub fn new(address: SocketAddr, sources: Sources, rate: Option<f64>) -> Self {
+        Dialler { address, sources, rate }
     }
 
     /// Starts to open a connection, whose events come under `token`.
     pub fn dial(&mut self, registry: &Registry, token: Token, now: Nanos) -> io::Result<Opening> {
-        let mut stream = TcpStream::connect(self.address)?;
+        let mut stream = match self.sources.take() {
+            Some(source) => connect_from(source, self.address)?,
+            None => TcpStream::connect(self.address)?,
+        };
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Opening { stream, since: now, stamps: self.stamps })
+        Ok(Opening { stream, since: now })
+    }
+
+    /// Opens and registers connections, several at a time, and measures how long each took; the first gets
+    /// `first_token`. `tell` is told now and then how many are open, and may end it.
+    ///
+    /// Fails when one of them cannot be opened, or with [`ErrorKind::Interrupted`] when `tell` says `false`.
+    pub fn open(
+        &mut self,
+        poll: &mut Poll,
+        count: usize,
+        first_token: usize,
+        tell: &mut dyn FnMut(usize) -> bool,
+    ) -> io::Result<(Vec<TcpStream>, Histogram<u64>)> {
+        let clock = Clock::start();
+        let mut connect_times = recorder::histogram();
+        let mut events = Events::with_capacity(OPENING_AT_ONCE);
+        let mut places: Vec<Option<Opened>> = Vec::with_capacity(count);
+        let (mut open, mut tell_at) = (0, 0);
+        while open < count {
+            let most = self.due(clock.now()).min(count).min(open + OPENING_AT_ONCE);
+            while places.len() < most {
+                let token = Token(first_token + places.len());
+                places.push(Some(Opened::NotYet(self.dial(poll.registry(), token, clock.now())?)));
+            }
+            let is_waiting = places.len() < count && places.len() - open < OPENING_AT_ONCE;
+            let more_at = if is_waiting { self.time_of(places.len()) } else { Nanos::MAX };
+            let wait = more_at.saturating_sub(clock.now()).min(TELL_INTERVAL);
+            match poll.poll(&mut events, Some(Duration::from_nanos(wait))) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                outcome => outcome?,
+            }
+            let now = clock.now();
+            for event in &events {
+                let Some(place) = places.get_mut(event.token().0.wrapping_sub(first_token)) else { continue };
+                *place = match place.take() {
+                    Some(Opened::NotYet(opening)) => {
+                        let since = opening.since();
+                        let opened = opening.finish()?;
+                        if matches!(opened, Opened::Stream(_)) {
+                            connect_times.saturating_record(now - since);
+                            open += 1;
+                        }
+                        Some(opened)
+                    }
+                    other => other,
+                };
+            }
+            if now >= tell_at {
+                tell_at = now + TELL_INTERVAL;
+                let is_overdue = |place: &Option<Opened>| matches!(place, Some(Opened::NotYet(opening)) if now - opening.since() >= CONNECT_TIMEOUT);
+                if places.iter().any(is_overdue) {
+                    return Err(ErrorKind::TimedOut.into());
+                }
+                if !tell(open) {
+                    return Err(ErrorKind::Interrupted.into());
+                }
+            }
+        }
+        let stream = |place| match place {
+            Some(Opened::Stream(stream)) => Some(stream),
+            Some(Opened::NotYet(_)) | None => None,
+        };
+        Ok((places.into_iter().filter_map(stream).collect(), connect_times))
+    }
+
+    /// How many connections may have been begun by now.
+    fn due(&self, now: Nanos) -> usize {
+        self.rate.map_or(usize::MAX, |rate| (now as f64 * rate / SECOND as f64) as usize + 1)
+    }
+
+    /// When the connection with this number, counted from 0, may be begun.
+    fn time_of(&self, number: usize) -> Nanos {
+        self.rate.map_or(Nanos::MAX, |rate| (number as f64 * SECOND as f64 / rate) as Nanos)
     }
 }
 
@@ -45,7 +125,6 @@ impl Dialler {
 pub struct Opening {
     stream: TcpStream,
     since: Nanos,
-    stamps: bool,
 }
 
 /// What has become of an [`Opening`].
@@ -53,8 +132,8 @@ pub struct Opening {
 pub enum Opened {
     /// Nothing yet.
     NotYet(Opening),
-    /// A connection.
-    Lane(StreamLane),
+    /// A connection, which sends what it is given at once.
+    Stream(TcpStream),
 }
 
 impl Opening {
@@ -73,60 +152,19 @@ impl Opening {
             return Ok(Opened::NotYet(self));
         }
         self.stream.set_nodelay(true)?;
-        let is_stamped = self.stamps && stamps::enable(&self.stream).is_ok();
-        Ok(Opened::Lane(StreamLane::new(self.stream, is_stamped)))
+        Ok(Opened::Stream(self.stream))
     }
 }
 
-/// Opens and registers TCP connections, several at a time, and measures how long each took; the first gets
-/// `first_token`. Fails when one of them cannot be opened.
-pub fn open_streams(
-    poll: &mut Poll,
-    dialler: &mut Dialler,
-    count: usize,
-    first_token: usize,
-) -> io::Result<(Vec<StreamLane>, Histogram<u64>)> {
-    let clock = Clock::start();
-    let mut connect_times = recorder::histogram();
-    let mut events = Events::with_capacity(OPENING_AT_ONCE);
-    let mut places: Vec<Option<Opened>> = Vec::with_capacity(count);
-    let mut open = 0;
-    while open < count {
-        while places.len() < count && places.len() - open < OPENING_AT_ONCE {
-            let token = Token(first_token + places.len());
-            places.push(Some(Opened::NotYet(dialler.dial(poll.registry(), token, clock.now())?)));
-        }
-        match poll.poll(&mut events, Some(Duration::from_nanos(CONNECT_TIMEOUT))) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            outcome => outcome?,
-        }
-        let now = clock.now();
-        for event in &events {
-            let Some(place) = places.get_mut(event.token().0.wrapping_sub(first_token)) else { continue };
-            *place = match place.take() {
-                Some(Opened::NotYet(opening)) => {
-                    let since = opening.since();
-                    let opened = opening.finish()?;
-                    if matches!(opened, Opened::Lane(_)) {
-                        connect_times.saturating_record(now - since);
-                        open += 1;
-                    }
-                    Some(opened)
-                }
-                other => other,
-            };
-        }
-        let is_overdue = |place: &Option<Opened>| match place {
-            Some(Opened::NotYet(opening)) => now - opening.since() >= CONNECT_TIMEOUT,
-            Some(Opened::Lane(_)) | None => false,
-        };
-        if places.iter().any(is_overdue) {
-            return Err(ErrorKind::TimedOut.into());
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_begun_no_faster_than_told() {
+        let dialler = Dialler::new("127.0.0.1:9".parse().unwrap(), Sources::default(), Some(100.0));
+        assert_eq!([0, 9_999_999, 10_000_000, SECOND].map(|now| dialler.due(now)), [1, 1, 2, 101]);
+        assert_eq!([0, 1, 100].map(|number| dialler.time_of(number)), [0, 10_000_000, SECOND]);
+        assert_eq!(Dialler { rate: None, ..dialler }.due(0), usize::MAX);
     }
-    let lane = |place| match place {
-        Some(Opened::Lane(lane)) => Some(lane),
-        Some(Opened::NotYet(_)) | None => None,
-    };
-    Ok((places.into_iter().filter_map(lane).collect(), connect_times))
 }

@@ -24,8 +24,9 @@ impl StreamLane {
     /// What is composed before a write: what a write takes in one go on a default socket buffer.
     pub const ROOM: Room = Room { messages: usize::MAX, bytes: 64 << 10, is_train: false };
 
-    /// Over an open connection, whose kernel reports timestamps if it `is_stamped`.
-    pub(super) fn new(stream: TcpStream, is_stamped: bool) -> Self {
+    /// Over an open connection, with the kernel's timestamps if they are wanted and to be had.
+    pub fn new(stream: TcpStream, stamps: bool) -> Self {
+        let is_stamped = stamps && stamps::enable(&stream).is_ok();
         StreamLane { stream, outbox: Outbox::default(), written: 0, begun: Begun::default(), is_stamped }
     }
 

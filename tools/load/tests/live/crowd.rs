@@ -1,10 +1,12 @@
 //! Connections that come and go while the load runs, and those that stand beside it.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use crate::servers::{RealServer, measure, run};
+use crate::servers::{DatagramServer, RealServer, StreamServer, measure, run};
 
 /// How a connection ended that carried so many bytes, in the eyes of the server.
 type Ended = (usize, std::io::Result<()>);
@@ -107,4 +109,210 @@ fn the_screen_tells_of_replaced_connections() {
         assert!(line.contains(part), "{line}");
     }
     assert!(!String::from_utf8(run(&[&target, "-n", "10", "-w", "0"]).stdout).unwrap().contains("churn"));
+}
+
+#[test]
+fn idle_connections_stand_beside_and_those_that_the_server_ends_are_counted() {
+    // The measured connection is opened first. Its first answer waits until the others have been dealt with.
+    let (sender, dealt_with) = channel();
+    let dealt_with = Arc::new(Mutex::new(dealt_with));
+    let server = StreamServer::start(6, move |number, mut stream| {
+        match number {
+            0 => {
+                (0..5).for_each(|_| dealt_with.lock().unwrap().recv().unwrap());
+                crate::servers::upper_case(number, stream);
+                return;
+            }
+            1 | 3 => drop(stream),
+            2 => {
+                stream.write_all(b"hello").unwrap();
+                std::mem::forget(stream);
+            }
+            _ => std::mem::forget(stream),
+        }
+        sender.send(()).unwrap();
+    });
+    let (run, code) = measure(&[&server.url(), "-n", "100", "-c", "1", "-w", "0", "--idle", "5"]);
+    assert_eq!((run.counts.replied, run.connections.opened, run.connections.closed, code), (100, 1, 0, 0));
+    let companions = run.companions.unwrap();
+    let idle = companions.idle.unwrap();
+    assert_eq!((idle.opened, idle.closed, idle.reset, idle.stray_bytes), (5, 2, 0, 5));
+    assert_eq!((companions.slow_readers, companions.half_closers), (None, None));
+}
+
+#[test]
+fn slow_readers_and_half_closers_are_served_as_they_should_be_by_the_real_server() {
+    let server = RealServer::start();
+    let target = format!("tcp://{}", server.address);
+    let crowd = ["--idle", "10", "--slow-readers", "3", "--half-closers", "2"];
+    let (run, code) = measure(&[&[&target, "-R", "500", "-d", "1s", "-c", "2", "-w", "50ms"], &crowd[..]].concat());
+    assert_eq!((run.counts.replied, code), (run.counts.sent, 0));
+    let companions = run.companions.unwrap();
+    assert_eq!(companions.idle.unwrap().closed, 0);
+    let slow = companions.slow_readers.unwrap();
+    assert_eq!((slow.opened, slow.ended, slow.wrong), (3, 0, 0));
+    assert!(slow.bytes_rx <= slow.bytes_tx && slow.bytes_tx > 0, "{slow:?}");
+    let half = companions.half_closers.unwrap();
+    assert_eq!((half.cut_short, half.wrong, half.reset, half.failed), (0, 0, 0, 0));
+    let screen = String::from_utf8(run_text(&[&target, "-n", "10", "-w", "0"], &crowd)).unwrap();
+    for part in ["idle     10 connections: the server closed 0", "slow     3 slow readers", "half     "] {
+        assert!(screen.contains(part), "{screen}");
+    }
+}
+
+fn run_text(arguments: &[&str], more: &[&str]) -> Vec<u8> {
+    run(&[arguments, more].concat()).stdout
+}
+
+/// A server whose first connection is the measured one, and is answered when `companion` has returned so many times.
+fn companions_first(
+    times: usize,
+    companion: impl Fn(TcpStream) + Clone + Send + Sync + 'static,
+) -> (StreamServer, String) {
+    let (sender, done) = channel();
+    let done = Arc::new(Mutex::new(done));
+    let server = StreamServer::start(1000, move |number, stream| {
+        if number == 0 {
+            (0..times).for_each(|_| done.lock().unwrap().recv().unwrap());
+            crate::servers::upper_case(number, stream);
+        } else {
+            companion(stream);
+            let _ = sender.send(());
+        }
+    });
+    let url = server.url();
+    (server, url)
+}
+
+/// Everything that the peer says until it ends its half.
+fn all_of(stream: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn half_closers_know_a_whole_answer_from_one_that_is_cut_short_or_wrong() {
+    let load = ["-n", "20", "-c", "1", "-w", "0", "--half-closers", "2", "--timeout", "60s"];
+    let whole = |mut stream: TcpStream| {
+        let bytes = all_of(&mut stream);
+        stream.write_all(&bytes.to_ascii_uppercase()).unwrap();
+        // The answer to the next message says that the peer has seen the end.
+        stream.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0);
+    };
+    let (_server, url) = companions_first(6, whole);
+    let (run, code) = measure(&[&[url.as_str()], &load[..]].concat());
+    let half = run.companions.unwrap().half_closers.unwrap();
+    // The last two may be on their way when the run ends.
+    assert!(half.completed >= 4, "{half:?}");
+    assert_eq!((half.cut_short, half.wrong, half.reset, half.timed_out, code), (0, 0, 0, 0, 0));
+    assert!(half.bytes_rx >= 300_000 * half.completed);
+
+    let short = |mut stream: TcpStream| {
+        let bytes = all_of(&mut stream);
+        stream.write_all(&bytes[..bytes.len() - 1].to_ascii_uppercase()).unwrap();
+    };
+    let (_server, url) = companions_first(6, short);
+    let (run, code) = measure(&[&[url.as_str()], &load[..]].concat());
+    let half = run.companions.unwrap().half_closers.unwrap();
+    assert!(half.cut_short >= 4 && half.completed == 0, "{half:?}");
+    assert_eq!((run.counts.replied, code), (20, 5), "wrong answers to companions are wrong answers");
+
+    let wrong = |mut stream: TcpStream| {
+        let bytes = all_of(&mut stream);
+        let _ = stream.write_all(&bytes);
+    };
+    let (_server, url) = companions_first(6, wrong);
+    let (run, code) = measure(&[&[url.as_str()], &load[..]].concat());
+    let half = run.companions.unwrap().half_closers.unwrap();
+    assert!(half.wrong >= 4 && half.completed == 0, "{half:?}");
+    assert_eq!(code, 5);
+}
+
+#[test]
+fn a_slow_reader_knows_a_wrong_byte() {
+    let as_it_was = |mut stream: TcpStream| {
+        let mut buffer = [0; 4096];
+        while let Ok(length @ 1..) = stream.read(&mut buffer) {
+            // It is given up at the first wrong byte, which ends this.
+            if stream.write_all(&buffer[..length]).is_err() {
+                return;
+            }
+        }
+    };
+    let (_server, url) = companions_first(2, as_it_was);
+    let (run, code) = measure(&[&url, "-n", "5", "-c", "1", "-w", "0", "--slow-readers", "2", "--timeout", "60s"]);
+    let slow = run.companions.unwrap().slow_readers.unwrap();
+    assert_eq!((slow.wrong, slow.bytes_rx, code), (2, 0, 5));
+}
+
+#[test]
+fn connections_are_opened_no_faster_than_told() {
+    let server = RealServer::start();
+    let target = format!("tcp://{}", server.address);
+    let began = Instant::now();
+    let (run, _) = measure(&[&target, "-n", "10", "-c", "11", "-w", "0", "--idle", "5", "--connect-rate", "10"]);
+    // Ten connections after the first and four idle ones after the first, a tenth of a second apart.
+    assert!(began.elapsed() >= Duration::from_millis(1400));
+    assert_eq!((run.connections.opened, run.latency.connect.unwrap().n), (11, 11));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn sockets_are_bound_to_the_addresses_of_a_network_in_turn() {
+    let seen: Arc<Mutex<Vec<IpAddr>>> = Arc::default();
+    let expected: Vec<IpAddr> = ["127.0.0.1", "127.0.0.2", "127.0.0.3"].map(|text| text.parse().unwrap()).to_vec();
+    let in_order = |seen: &Mutex<Vec<IpAddr>>| {
+        let mut addresses = std::mem::take(&mut *seen.lock().unwrap());
+        addresses.sort();
+        addresses.dedup();
+        addresses
+    };
+    let peers = Arc::clone(&seen);
+    let server = StreamServer::start(3, move |number, stream| {
+        peers.lock().unwrap().push(stream.peer_addr().unwrap().ip());
+        crate::servers::upper_case(number, stream);
+    });
+    let load = ["-n", "30", "-c", "3", "-w", "0", "--source", "127.0.0.0/29"];
+    let (run, code) = measure(&[&[server.url().as_str()], &load[..]].concat());
+    assert_eq!((run.counts.replied, code), (30, 0));
+    assert_eq!(in_order(&seen), expected);
+
+    let peers = Arc::clone(&seen);
+    let server = DatagramServer::start(move |_, bytes, peer| {
+        peers.lock().unwrap().push(peer.ip());
+        vec![(peer, bytes.to_ascii_uppercase())]
+    });
+    let (run, code) = measure(&[&[server.url().as_str()], &load[..]].concat());
+    assert_eq!((run.counts.replied, code), (30, 0));
+    assert_eq!(in_order(&seen), expected);
+}
+
+#[test]
+fn a_source_of_the_other_family_cannot_be_used() {
+    let output = run(&["tcp://127.0.0.1:9", "--source", "::1", "-n", "1"]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), stderr.lines().count()), (Some(1), 1), "{stderr}");
+    assert!(stderr.contains("--source ::1/128") && stderr.contains("127.0.0.1:9"), "{stderr}");
+}
+
+#[cfg(unix)]
+#[test]
+fn too_few_open_files_are_named_before_anything_is_opened() {
+    let server = RealServer::start();
+    let target = format!("tcp://{}", server.address);
+    let limited = |connections: &str| {
+        let script = "ulimit -n 100; exec \"$@\"";
+        let program = env!("CARGO_BIN_EXE_shout-load");
+        let arguments = [program, &target, "-n", "10", "-w", "0", "--idle", "10", "-c", connections];
+        std::process::Command::new("sh").args(["-c", script, "sh"]).args(arguments).output().unwrap()
+    };
+    let output = limited("51");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), stderr.lines().count()), (Some(1), 1), "{stderr}");
+    for part in ["61 sockets", "100 open files", "60"] {
+        assert!(stderr.contains(part), "{stderr}");
+    }
+    assert_eq!(limited("50").status.code(), Some(0), "as many as it says");
 }

@@ -33,7 +33,25 @@ fn runs_of_every_kind_fit_the_published_schema() {
     let server = RealServer::start();
     let [udp, tcp, echo] = ["udp", "tcp", "echo"].map(|scheme| format!("{scheme}://{}", server.address));
     let stamped = document(&[&udp, "-n", "400", "-R", "2k", "-i", "50ms", "--stamps", "1/1", "--slo", "p99<9s"]);
-    let streams = document(&[&tcp, "-n", "300", "-p", "2", "-c", "2", "--churn", "20", "--slo", "errors=0"]);
+    let streams = document(&[
+        &tcp,
+        "-n",
+        "300",
+        "-p",
+        "2",
+        "-c",
+        "2",
+        "--churn",
+        "20",
+        "--idle",
+        "2",
+        "--slow-readers",
+        "1",
+        "--half-closers",
+        "1",
+        "--slo",
+        "errors=0",
+    ]);
     let both = document(&[&echo, "-n", "500", "-R", "4k", "-s", "mix:64=2,512=1", "--late", "shed:100ms"]);
     let ramp = document(&[&udp, "--ramp", "1k:4k", "-d", "150ms", "--stamps", "off"]);
     let lossy =
@@ -53,6 +71,9 @@ fn runs_of_every_kind_fit_the_published_schema() {
         (&stamped, "/intervals/2/p99"),
         (&streams, "/latency/connect/p/50/v"),
         (&streams, "/churn/connect"),
+        (&streams, "/companions/idle/opened"),
+        (&streams, "/companions/slow_readers/opened"),
+        (&streams, "/companions/half_closers/completed"),
         (&both, "/per_transport/tcp/counts/sent"),
         (&both, "/per_size/1/response"),
         (&both, "/config/late"),

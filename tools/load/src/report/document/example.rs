@@ -43,6 +43,7 @@ impl Document {
             counts: Counts::default(),
             connections: Connections::default(),
             churn: None,
+            companions: None,
             latency: latencies,
             per_transport: BTreeMap::new(),
             per_size: Vec::new(),

@@ -1,0 +1,101 @@
+//! The beginning of a run: which address, whether there are enough files, and all connections opened. Does I/O.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use super::{Failure, Part, Progress};
+use crate::clock::Clock;
+use crate::companions::Companions;
+use crate::engine::{Totals, Transport};
+use crate::generator::{Generator, Wish};
+use crate::host;
+use crate::payload::Payload;
+use crate::plan::Plan;
+
+/// Files that a run opens besides its sockets: polls, timers, standard streams, `/proc`, and some to spare.
+const OTHER_FILES: u64 = 40;
+
+/// Probes for the one address of several that answers. Few, because each silent one costs [`PROBE_WAIT`].
+const PROBES: u64 = 2;
+const PROBE_WAIT: Duration = Duration::from_millis(300);
+
+/// Opens every connection of the plan, and relays how that goes.
+pub(super) fn open(
+    plan: &Plan,
+    address: SocketAddr,
+    watch: &mut dyn FnMut(&Progress) -> Wish,
+) -> Result<(Generator, Option<Companions>), Failure> {
+    let streams: usize =
+        plan.transports().iter().filter(|(transport, ..)| !transport.is_datagrams()).map(|part| part.1).sum();
+    let lanes: usize = plan.transports().iter().map(|(_, lanes, _)| lanes).sum();
+    let of = streams + plan.crowd.companions();
+    enough_files(lanes + plan.crowd.companions())?;
+    if let Some(source) = plan.crowd.source.filter(|source| source.addr().is_ipv4() != address.is_ipv4()) {
+        return Err(Failure(format!("--source {source} and the target's address {address} are of two families")));
+    }
+    let clock = Clock::start();
+    let mut tell = |open| {
+        let (elapsed, totals) = (clock.now(), Totals::default());
+        watch(&Progress { part: Part::Opening { open, of }, elapsed, totals, latest: None }) == Wish::Continue
+    };
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::Interrupted => Failure("interrupted while connections were opened: nothing was measured".into()),
+        _ => Failure(format!("cannot reach {}: {error}", plan.target)),
+    };
+    let generator = Generator::open(plan, address, &mut tell).map_err(failed)?;
+    let dialler = plan.crowd.dialler(address);
+    let companions = Companions::start(&plan.crowd, &dialler, &mut |open| tell(streams + open)).map_err(failed)?;
+    Ok((generator, companions))
+}
+
+/// Says it plainly where the limit on open files does not allow so many sockets.
+fn enough_files(sockets: usize) -> Result<(), Failure> {
+    let Some(limit) = host::open_file_limit() else { return Ok(()) };
+    let most = limit.saturating_sub(OTHER_FILES);
+    if sockets as u64 <= most {
+        return Ok(());
+    }
+    Err(Failure(format!(
+        "{sockets} sockets are too many: this process may have {limit} open files (ulimit -Hn), which leaves {most} for \
+         sockets"
+    )))
+}
+
+/// The address of the target to use. A name may have several, and the server may listen on one of them only.
+pub(super) fn choose_address(plan: &Plan) -> io::Result<SocketAddr> {
+    let addresses = plan.target.addresses()?;
+    if let [only] = addresses[..] {
+        return Ok(only);
+    }
+    let has_tcp = plan.transports().iter().any(|(transport, ..)| *transport == Transport::Tcp);
+    let answers = |address: &&SocketAddr| {
+        if has_tcp {
+            std::net::TcpStream::connect_timeout(address, plan.tcp_timeout.max(Duration::from_millis(1))).is_ok()
+        } else {
+            answers_datagrams(**address).unwrap_or(false)
+        }
+    };
+    // With no answer from any, the first one: the run will say what is wrong with it.
+    Ok(*addresses.iter().find(answers).unwrap_or(&addresses[0]))
+}
+
+/// Whether a probe gets any answer.
+fn answers_datagrams(address: SocketAddr) -> io::Result<bool> {
+    let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(address)?;
+    socket.set_read_timeout(Some(PROBE_WAIT))?;
+    let payload = Payload::new(crate::payload::NUMBERED_MINIMUM, 0);
+    for sequence in 0..PROBES {
+        let mut probe = Vec::new();
+        payload.append(crate::payload::Identity { lane: 0, sequence }, &mut probe);
+        socket.send(&probe)?;
+        match socket.recv(&mut [0; 64]) {
+            Ok(_) => return Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(false),
+            Err(_) => {}
+        }
+    }
+    Ok(false)
+}
