@@ -51,6 +51,9 @@
 //! So everything below the loop also runs against the simulated kernel in `tests/sim`, where thousands of seeds a
 //! second try orders of events that a real network produces once a year.
 //!
+//! The same as a short book, with pictures and the reasons: [`book`]. It goes from [what readiness is](book::readiness) to
+//! [what `io_uring` would change](book::completion).
+//!
 //! To see it at work, `shout-server --trace FILE` draws what the loop does ([`trace`]), and [`experiments`] are questions to
 //! answer before a command does.
 //!
@@ -109,6 +112,7 @@
 pub mod admin;
 pub mod arguments;
 pub mod batch;
+pub mod book;
 pub mod config;
 pub mod connection;
 pub mod connections;
