@@ -141,10 +141,10 @@ fn room_to_write_is_announced_at_registration_and_after_the_peer_has_read_a_full
     let mut watched = Watched::new(&server, BOTH);
     assert!(watched.edge().writable);
     watched.no_edge();
-    let mut filled = 0;
+    let (text, mut filled) = (vec![b'z'; 65_536], 0);
     // Bounded by the buffers of two sockets, which grow to a few MB.
     loop {
-        match server.write(&[b'z'; 65_536]) {
+        match server.write(&text) {
             Ok(length) => filled += length,
             Err(error) if error.kind() == ErrorKind::WouldBlock => break,
             Err(error) => panic!("{error}"),
@@ -222,9 +222,10 @@ fn a_close_with_unread_input_resets_and_a_shutdown_does_not() {
         drop(server);
         let mut answer = Vec::new();
         let ended = client.read_to_end(&mut answer);
-        match shuts_down_first {
-            true => assert_eq!((ended.unwrap(), &answer[..]), (5, &b"reply"[..])),
-            false => assert_eq!(ended.unwrap_err().kind(), ErrorKind::ConnectionReset),
+        if shuts_down_first {
+            assert_eq!((ended.unwrap(), &answer[..]), (5, &b"reply"[..]));
+        } else {
+            assert_eq!(ended.unwrap_err().kind(), ErrorKind::ConnectionReset);
         }
     }
 }
