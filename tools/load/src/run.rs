@@ -15,7 +15,7 @@ use crate::facts::Measured;
 use crate::floor::{self, Floor};
 use crate::generator::{Generator, Wish};
 use crate::host::{self, Cpu};
-use crate::observer::{Observation, Observer, Usage};
+use crate::observer::{Course, Observation, Observer, Usage};
 use crate::payload::Content;
 use crate::plan::{Plan, nanos};
 use crate::recorder::{self, Recorder};
@@ -25,6 +25,7 @@ use crate::report::crowd::Churn;
 use crate::report::document::{
     Config, Connections, Counts, Document, Environment, Latencies, Latency, PerTransport, Process, SCHEMA, Time, Tool,
 };
+use crate::report::intervals::Interval;
 use crate::verdict;
 
 /// Exit codes of a run, from the least to the most important.
@@ -122,7 +123,7 @@ pub fn measure(plan: &Plan, context: &Context, watch: &mut dyn FnMut(&Progress) 
         let (transport, ..) = *plan.transports().first()?;
         host::listener(address, transport).filter(|_| local)
     });
-    let mut watcher = Watcher { plan, watch, interrupted: false };
+    let mut watcher = Watcher { plan, watch, interrupted: false, course: Course::default() };
     let clock = Clock::start();
     if let Some(stage) = plan.warmup_stage() {
         watcher.run(&mut generator, &stage, Part::WarmUp)?;
@@ -134,12 +135,14 @@ pub fn measure(plan: &Plan, context: &Context, watch: &mut dyn FnMut(&Progress) 
     let start_unix_ns = nanos(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
     let observer = Observer::start(address, server, local);
     let began = clock.now();
+    watcher.course = Course::start(server);
     generator.record_intervals(nanos(plan.interval));
     let spun_before = generator.spun();
     watcher.run(&mut generator, &plan.measured_stage(), Part::Measurement)?;
     let wall_ns = clock.now() - began;
     let companions = companions.map(Companions::finish).transpose();
     let companions = companions.map_err(|error| Failure(format!("the companions of the run broke off: {error}")))?;
+    watcher.course.end(wall_ns);
     let spun = generator.spun() - spun_before;
     let seen = observer.so_far();
     let engine = generator.engine();
@@ -174,6 +177,7 @@ pub fn measure(plan: &Plan, context: &Context, watch: &mut dyn FnMut(&Progress) 
         wall: wall_ns,
         spun,
         companions,
+        course: watcher.course,
     };
     Ok(document(plan, context, &generator, parts))
 }
@@ -183,15 +187,21 @@ struct Watcher<'a> {
     plan: &'a Plan,
     watch: &'a mut dyn FnMut(&Progress) -> Wish,
     interrupted: bool,
+    course: Course,
 }
 
 impl Watcher<'_> {
     fn run(&mut self, generator: &mut Generator, stage: &crate::engine::Stage, part: Part) -> Result<(), Failure> {
         let patience = nanos(self.plan.udp_timeout.max(self.plan.tcp_timeout) * HOPELESS_TIMEOUTS);
         let watcher = &mut *self;
+        let mut seen = 0;
         let mut watch = |engine: &Engine, elapsed: Nanos| {
             let totals = engine.totals();
             let (intervals, number) = engine.intervals();
+            if number > seen {
+                seen = number;
+                watcher.course.read(elapsed);
+            }
             let latest = intervals.last().map(|interval| Latest { number, quantiles: interval.quantiles });
             let wish = (watcher.watch)(&Progress { part, elapsed, totals, latest });
             watcher.interrupted |= wish != Wish::Continue;
@@ -230,6 +240,7 @@ struct Parts {
     wall: Nanos,
     spun: Nanos,
     companions: Option<Tally>,
+    course: Course,
 }
 
 fn document(plan: &Plan, context: &Context, generator: &Generator, parts: Parts) -> Document {
@@ -275,6 +286,9 @@ fn document(plan: &Plan, context: &Context, generator: &Generator, parts: Parts)
     } else {
         exit::DONE
     };
+    let of_interval =
+        |one: &crate::intervals::Interval| Interval::of(one, parts.course.between(one.start, one.start + one.length));
+    let intervals = generator.engine().intervals().0.iter().map(of_interval).collect();
     Document {
         schema: SCHEMA.into(),
         tool: Tool { version: env!("CARGO_PKG_VERSION").into() },
@@ -305,7 +319,7 @@ fn document(plan: &Plan, context: &Context, generator: &Generator, parts: Parts)
         latency: latencies(&total, measured.effective_size(), connect),
         per_transport,
         per_size: BySize::all(&total.by_size),
-        intervals: generator.engine().intervals().0.iter().map(Into::into).collect(),
+        intervals,
         server: parts.server,
         generator: parts.generator,
         loss: measured.loss(),

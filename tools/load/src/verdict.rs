@@ -5,7 +5,7 @@
 
 mod checks;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use serde::{Deserialize, Serialize};
 

@@ -39,7 +39,7 @@ impl BySize {
     }
 
     /// `64 B`, or `64-127 B`.
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         if self.from == self.to {
             format!("{} B", count(self.from as u64))
         } else {

@@ -6,6 +6,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::document::{decode, encode};
+use crate::clock::Nanos;
 use crate::intervals;
 
 /// One interval of a run. See [`intervals::Interval`].
@@ -32,6 +33,9 @@ pub struct Interval {
     pub p99: Option<u64>,
     /// The longest response time, in nanoseconds.
     pub max: Option<u64>,
+    /// CPU time of the server's process in the interval, in nanoseconds, where it runs on this machine and is known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub server_cpu_ns: Option<u64>,
     /// The response times: `HdrHistogram` V2, compressed, in base64.
     pub hdr_v2: String,
     /// The service times, in the same form.
@@ -40,8 +44,9 @@ pub struct Interval {
     pub lag_hdr_v2: String,
 }
 
-impl From<&intervals::Interval> for Interval {
-    fn from(interval: &intervals::Interval) -> Self {
+impl Interval {
+    /// An interval in which the server used so much CPU time, where that is known.
+    pub fn of(interval: &intervals::Interval, server_cpu_ns: Option<Nanos>) -> Self {
         let response = interval.response.histogram();
         let lag = interval.lag.histogram();
         let max = |histogram: &Histogram<u64>| (!histogram.is_empty()).then(|| histogram.max());
@@ -56,14 +61,13 @@ impl From<&intervals::Interval> for Interval {
             p50: interval.quantiles.map(|(p50, _)| p50),
             p99: interval.quantiles.map(|(_, p99)| p99),
             max: max(&response),
+            server_cpu_ns,
             hdr_v2: encode(&response),
             service_hdr_v2: encode(&interval.service.histogram()),
             lag_hdr_v2: encode(&lag),
         }
     }
-}
 
-impl Interval {
     /// The response times. `None` if somebody has tampered with the text.
     pub fn histogram(&self) -> Option<Histogram<u64>> {
         decode(&self.hdr_v2)
@@ -80,13 +84,14 @@ pub fn ndjson(intervals: &[Interval]) -> String {
 
 /// A table with a header, under the names of the JSON; an empty field is a value that there is none of.
 pub fn csv(intervals: &[Interval]) -> String {
-    let mut text = "t_ns,len_ns,offered,sent,replied,lost,lag_max,p50,p99,max\n".to_owned();
+    let mut text = "t_ns,len_ns,offered,sent,replied,lost,lag_max,p50,p99,max,server_cpu_ns\n".to_owned();
     let maybe = |value: Option<u64>| value.map_or_else(String::new, |value| value.to_string());
     for interval in intervals {
         let Interval { t_ns, len_ns, offered, sent, replied, lost, .. } = interval;
-        let [lag_max, p50, p99, max] = [interval.lag_max, interval.p50, interval.p99, interval.max].map(maybe);
+        let [lag_max, p50, p99, max, cpu] =
+            [interval.lag_max, interval.p50, interval.p99, interval.max, interval.server_cpu_ns].map(maybe);
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{t_ns},{len_ns},{offered},{sent},{replied},{lost},{lag_max},{p50},{p99},{max}");
+        let _ = writeln!(text, "{t_ns},{len_ns},{offered},{sent},{replied},{lost},{lag_max},{p50},{p99},{max},{cpu}");
     }
     text
 }

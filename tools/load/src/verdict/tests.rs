@@ -3,7 +3,8 @@
 use super::checks::{arrivals, stationary, switches};
 use super::*;
 
-fn healthy() -> Facts {
+/// A run with nothing wrong, of which every check can be made.
+pub(crate) fn healthy() -> Facts {
     Facts {
         offered: Some(Offered { scheduled: 100_000, sent: 99_990, is_held_up: false, arrivals: Some((0.05, 4096)) }),
         lag_p99: 90_000,

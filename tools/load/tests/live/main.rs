@@ -4,6 +4,7 @@ mod belief;
 mod crowd;
 mod faults;
 mod lab;
+mod page;
 mod program;
 mod schema;
 mod servers;

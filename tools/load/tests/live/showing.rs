@@ -76,7 +76,7 @@ fn ndjson_and_csv_hold_the_same_intervals_as_the_json() {
 }
 
 /// A run of two datagrams lost and the rest answered, as JSON and as a page.
-fn saved(name: &str) -> [std::path::PathBuf; 2] {
+pub(crate) fn saved(name: &str) -> [std::path::PathBuf; 2] {
     let server =
         DatagramServer::start(
             |number, request, peer| {
@@ -86,7 +86,24 @@ fn saved(name: &str) -> [std::path::PathBuf; 2] {
     let files = ["json", "html"].map(|kind| folder().join(format!("{name}.{kind}")));
     let [json, html] = files.each_ref().map(|path| path.to_str().unwrap());
     let url = server.url();
-    let load = ["-n", "200", "-R", "2k", "-w", "0", "-i", "20ms", "--timeout", "100ms", "-o", json, "-o", html];
+    let load = [
+        "-n",
+        "200",
+        "-R",
+        "2k",
+        "-w",
+        "0",
+        "-i",
+        "20ms",
+        "--timeout",
+        "100ms",
+        "--stamps",
+        "1/1",
+        "-o",
+        json,
+        "-o",
+        html,
+    ];
     assert!(run(&[&[url.as_str()], &load[..]].concat()).status.success());
     files
 }
@@ -151,13 +168,18 @@ fn chromium() -> Option<std::process::Command> {
 
 /// The document as the browser has it after loading the page, with `script` run at its end.
 pub(crate) fn in_chromium(html: &std::path::Path, name: &str, script: &str) -> Option<String> {
+    in_chromium_with(html, name, script, &["--window-size=1280,2000"])
+}
+
+/// The same with further flags of the browser.
+pub(crate) fn in_chromium_with(html: &std::path::Path, name: &str, script: &str, flags: &[&str]) -> Option<String> {
     let mut browser = chromium()?;
     let page = folder().join(format!("{name}-scripted.html"));
     let text = std::fs::read_to_string(html).unwrap();
     std::fs::write(&page, text.replace("</body>", &format!("<script>{script}</script></body>"))).unwrap();
     let profile = folder().join(format!("{name}-profile"));
     let _ = std::fs::remove_dir_all(&profile);
-    browser.arg(format!("--user-data-dir={}", profile.display())).args(["--window-size=1280,2000", "--dump-dom"]);
+    browser.arg(format!("--user-data-dir={}", profile.display())).arg("--dump-dom").args(flags);
     let output = browser.arg(format!("file://{}", page.display())).output().unwrap();
     let _ = std::fs::remove_dir_all(&profile);
     Some(String::from_utf8(output.stdout).unwrap())
@@ -184,19 +206,41 @@ fn the_page_works_in_a_browser() {
         seen.last = document.querySelector('output').textContent;
         seen.cursors = document.querySelectorAll('.cursor').length;
         const sheet = [...document.querySelectorAll('*')].filter((one) => one.getBoundingClientRect().right > innerWidth);
-        seen.overflow = sheet.length;";
+        // What is wider than its frame on purpose can be scrolled there.
+        seen.overflow = sheet.filter((one) => !one.closest('.scroll')).length;
+        seen.width = document.documentElement.scrollWidth <= innerWidth;
+        const rows = (part) => document.querySelectorAll(part + ' tbody tr').length;
+        seen.checks = rows('.checks');
+        seen.worst = rows('.worst');
+        const widths = [...document.querySelectorAll('.stack')].map((bar) =>
+            [...bar.children].reduce((sum, part) => sum + part.getBoundingClientRect().width, 0)
+                / bar.getBoundingClientRect().width);
+        seen.stacks = widths.length > 0 && widths.every((width) => width > 0.98 && width < 1.02);
+        seen.causes = [...document.querySelectorAll('.bars dt')].map((name) => name.textContent).join();";
     let Some(dom) = in_chromium(&html, "browser", script) else { return };
     let body = dom.split("<body").nth(1).unwrap().split('>').next().unwrap();
-    for expected in
-        ["data-lost=\"2\"", "data-aligned=\"true\"", "data-lines=\"3\"", "data-drawn=\"true\"", "data-overflow=\"0\""]
-    {
+    for expected in [
+        "data-lost=\"2\"",
+        "data-aligned=\"true\"",
+        "data-drawn=\"true\"",
+        "data-overflow=\"0\"",
+        "data-width=\"true\"",
+    ] {
         assert!(body.contains(expected), "{expected} is not in {body}");
     }
     assert!(body.contains("data-first=\"0.00 to 0.02 s: offered "), "{body}");
     let last = run.intervals.last().unwrap();
     let start = format!("data-last=\"{:.2} to ", last.t_ns as f64 / 1e9);
     assert!(body.contains(&start), "{start} is not in {body}");
-    assert!(body.contains("data-cursors=\"4\""), "{body}");
+    // The heat map and its strips; response, service, lag and the floor under them.
+    let strips = 3 + usize::from(run.server.is_some());
+    assert!(body.contains(&format!("data-cursors=\"{}\"", 1 + strips)), "{body}");
+    assert!(body.contains(&format!("data-lines=\"{}\"", 3 + usize::from(run.floor.is_some()))), "{body}");
+    assert!(body.contains(&format!("data-checks=\"{}\"", run.validity.checks.len())), "{body}");
+    assert!(body.contains(&format!("data-worst=\"{}\"", run.outliers.len())) && run.outliers.len() == 100, "{body}");
+    assert!(body.contains("data-causes=\"no trace on this machine,1 in a row\""), "{body}");
+    let has_bars = run.per_transport["udp"].breakdown.as_ref().is_some_and(|one| !one.bands.is_empty());
+    assert!(body.contains(&format!("data-stacks=\"{has_bars}\"")), "{body}");
 }
 
 /// What a reader found in an interval log: under each tag, how many histograms, how many values, and the largest.

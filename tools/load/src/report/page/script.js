@@ -17,7 +17,8 @@
     const one = intervals[chosen];
     output.textContent = `${seconds(one.t_ns)} to ${seconds(one.t_ns + one.len_ns)} s: offered ${number(one.offered)}, ` +
       `sent ${number(one.sent)}, replied ${number(one.replied)}, lost ${number(one.lost)}; ` +
-      `p50 ${latency(one.p50)}, p99 ${latency(one.p99)}, max ${latency(one.max)}, lag max ${latency(one.lag_max)}`;
+      `p50 ${latency(one.p50)}, p99 ${latency(one.p99)}, max ${latency(one.max)}, lag max ${latency(one.lag_max)}` +
+      (one.server_cpu_ns === undefined ? "" : `, server's CPU ${Math.round(100 * one.server_cpu_ns / one.len_ns)}%`);
     for (const plot of plots) {
       let cursor = plot.querySelector(".cursor");
       if (!cursor) plot.append(cursor = Object.assign(document.createElement("div"), { className: "cursor" }));

@@ -14,6 +14,9 @@ const POINTS: u32 = 240;
 /// What is drawn, the most important last, so that it lies on top.
 const LINES: [(&str, &str); 3] = [("lag", "lag"), ("service", "service"), ("response", "response")];
 
+/// The share of values above the two that are known of the floor.
+const FLOOR: [f64; 2] = [0.5, 0.01];
+
 pub(super) fn figure(run: &Document) -> String {
     let latencies = [&run.latency.lag, &run.latency.service, &run.latency.response];
     let histograms: Vec<Histogram<u64>> = latencies.iter().filter_map(|one| one.histogram()).collect();
@@ -22,7 +25,8 @@ pub(super) fn figure(run: &Document) -> String {
         return String::new();
     }
     let drawn = || histograms.iter().filter(|histogram| !histogram.is_empty());
-    let least = drawn().map(|one| one.value_at_quantile(0.01)).min().unwrap_or(1);
+    let floor = run.floor.map(|floor| [floor.echo.p50, floor.echo.p99]);
+    let least = drawn().map(|one| one.value_at_quantile(0.01)).chain(floor.map(|floor| floor[0])).min().unwrap_or(1);
     let scale = LogScale::new(least, drawn().map(Histogram::max).max().unwrap_or(1));
     // The last value of n stands at 1/(1−p) = n.
     let decades = (most as f64).log10().max(1.0);
@@ -39,8 +43,13 @@ pub(super) fn figure(run: &Document) -> String {
             plot.path(&format!("line {class}"), &line(histogram, scale, decades));
         }
     }
-    let names = LINES.map(|(class, name)| (class, name));
-    let names: Vec<(&str, &str)> = names.into_iter().rev().collect();
+    let mut names: Vec<(&str, &str)> = LINES.into_iter().rev().collect();
+    if let Some(floor) = floor {
+        let at = |share: f64| UNITS * (-share.log10() / decades).min(1.0);
+        let [(from, low), (to, high)] = [0, 1].map(|end| (at(FLOOR[end]), scale.y(floor[end])));
+        plot.path("line floor", &format!("M{from:.1} {low:.1}L{to:.1} {high:.1}"));
+        names.push(("floor", "floor: null echo on this machine, p50 to p99"));
+    }
     format!("<figure>{}{}</figure>", legend(&names), plot.html())
 }
 

@@ -1,4 +1,4 @@
-//! The run over time: a heat map of the response times, with rate, loss and lag under it on the same axis.
+//! The run over time: a heat map of the response times, with rate, loss, lag and the server's CPU under it on the same axis.
 //! Pure: no I/O.
 
 use std::fmt::Write;
@@ -29,11 +29,12 @@ pub(super) fn figure(run: &Document) -> String {
     let time = |nanos: u64| UNITS * nanos as f64 / whole as f64;
     let shades: Vec<String> = (0..SHADES).map(|shade| format!("<i class=\"h{shade}\"></i>")).collect();
     let heat_legend = format!("<figcaption><span>few replies {} many</span></figcaption>", shades.concat());
-    let strips = [
+    let mut strips = vec![
         strip_of("rate", "messages/s", &rates(intervals, time)),
         strip_of("loss", "lost", &losses(intervals, time)),
         strip_of("lag", "longest lag", &lags(intervals, time)),
     ];
+    strips.extend(server_cpu(intervals, time).map(|strip| strip_of("cpu", "server's CPU", &strip)));
     format!(
         "<figure class=\"timeline\" tabindex=\"0\">{heat_legend}{}{}<output>Point at a moment, or use the arrow keys, to read it out.</output></figure>\
          <p class=\"note\">Columns are intervals of {} or more; a reply stands where it came in, a loss where it was \
@@ -147,6 +148,15 @@ fn lags(intervals: &[Interval], time: impl Fn(u64) -> f64) -> Strip {
     let most = intervals.iter().filter_map(|interval| interval.lag_max).max().unwrap_or(0);
     let share = |interval: &Interval| interval.lag_max.unwrap_or(0) as f64 / most.max(1) as f64;
     Strip { most: latency(most), paths: vec![("area lag", steps(intervals, time, share, true))], names: Vec::new() }
+}
+
+/// Of one processor, so that 200% are two. `None` where it was not observed.
+fn server_cpu(intervals: &[Interval], time: impl Fn(u64) -> f64) -> Option<Strip> {
+    intervals.iter().find_map(|interval| interval.server_cpu_ns)?;
+    let used = |interval: &Interval| interval.server_cpu_ns.unwrap_or(0) as f64 / interval.len_ns.max(1) as f64;
+    let most = intervals.iter().map(used).fold(1.0, f64::max);
+    let paths = vec![("area cpu", steps(intervals, time, |interval| used(interval) / most, true))];
+    Some(Strip { most: format!("{:.0}%", 100.0 * most), paths, names: Vec::new() })
 }
 
 /// A line of steps, or the area under it, of shares from 0 to 1.
