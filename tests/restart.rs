@@ -7,6 +7,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Instant;
 
 use rustix::process::Signal;
 
@@ -117,11 +118,23 @@ impl Client<'_> {
     }
 }
 
+/// Ends the clients when it is dropped, also by a test that fails: their threads are waited for.
+struct UntilDropped<'a>(&'a AtomicBool);
+
+impl Drop for UntilDropped<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Waits until every kind of client has had so many more answers.
 fn await_answers(answered: &Receiver<usize>) {
+    // One deadline for all of them: while some kinds are answered, there is always another answer.
+    let deadline = Instant::now() + PATIENCE;
     let mut missing = [ANSWERS_BETWEEN; KINDS];
     while missing.iter().any(|&missing| missing > 0) {
-        let kind = answered.recv_timeout(PATIENCE).expect("the clients got no more answers");
+        let answer = answered.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+        let kind = answer.unwrap_or_else(|error| panic!("{missing:?} answers are missing, by kind of client: {error}"));
         missing[kind] = missing[kind].saturating_sub(1);
     }
 }
@@ -139,6 +152,7 @@ fn a_restart_under_load_with_passed_sockets_loses_nothing() {
     let stop = AtomicBool::new(false);
     let (sender, answered) = channel();
     let (server, ended) = std::thread::scope(|scope| {
+        let course = UntilDropped(&stop);
         let clients: Vec<_> = (0..2 * KINDS)
             .map(|number| {
                 let client = Client { address, kind: number % KINDS, answered: sender.clone(), stop: &stop };
@@ -162,7 +176,7 @@ fn a_restart_under_load_with_passed_sockets_loses_nothing() {
             }
         }
         await_answers(&answered);
-        stop.store(true, Ordering::Relaxed);
+        drop(course);
         (server, clients.into_iter().map(|client| client.join().unwrap()).collect::<Vec<usize>>())
     });
     for (number, &ended) in ended.iter().enumerate() {
