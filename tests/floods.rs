@@ -36,13 +36,16 @@ impl Course {
         let course = Course::default();
         std::thread::scope(|scope| {
             scope.spawn(|| flood(address, &course));
-            let deadline = Instant::now() + PATIENCE;
-            while course.sent.load(Ordering::Relaxed) == 0 {
-                assert!(Instant::now() < deadline, "the flood does not begin");
-                std::thread::yield_now();
-            }
+            let during = || {
+                let deadline = Instant::now() + PATIENCE;
+                while course.sent.load(Ordering::Relaxed) == 0 {
+                    assert!(Instant::now() < deadline, "the flood does not begin");
+                    std::thread::yield_now();
+                }
+                action()
+            };
             // Whatever becomes of it, the flood ends.
-            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(action));
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(during));
             course.over.store(true, Ordering::Relaxed);
             let done = done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             (done, course.sent.load(Ordering::Relaxed))

@@ -4,7 +4,7 @@
 //! passes.
 #![cfg(target_os = "linux")]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 mod common;
 mod namespace;
-use common::{PATIENCE, Program, pattern, ping, ping_udp, tcp_client, udp_client};
+use common::{Lines, PATIENCE, Program, pattern, ping, ping_udp, tcp_client, udp_client};
 use namespace::{Namespace, PORT};
 
 fn loopback(host: u8, port: u16) -> SocketAddr {
@@ -42,7 +42,7 @@ fn forge(namespace: &Namespace, from: SocketAddr, to: SocketAddr, text: &[u8]) {
 /// A textbook server in Python.
 struct Naive {
     child: Child,
-    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+    lines: Lines,
     address: SocketAddr,
 }
 
@@ -57,18 +57,16 @@ impl Naive {
         let mut command = namespace.command("python3");
         command.args([script, &address.ip().to_string(), &address.port().to_string()]);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        assert_eq!(lines.next().unwrap().unwrap(), "listening");
+        let lines = Lines::of(child.stdout.take().unwrap());
+        assert_eq!(lines.next("the textbook server"), "listening");
         Some(Naive { child, lines, address })
     }
 
     /// Ends it. How many datagrams it had received.
-    fn end(mut self, namespace: &Namespace) -> u64 {
+    fn end(self, namespace: &Namespace) -> u64 {
         let socket = namespace.inside(|| udp_client(self.address));
         socket.send_to(b"BYE", self.address).unwrap();
-        let received = self.lines.next().unwrap().unwrap().parse().unwrap();
-        self.child.wait().unwrap();
-        received
+        self.lines.next("the count of the textbook server").parse().unwrap()
     }
 }
 

@@ -6,14 +6,14 @@
 #![cfg(target_os = "linux")]
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 mod common;
 mod namespace;
-use common::{PATIENCE, assert_same, pattern, tcp_client};
+use common::{Lines, PATIENCE, assert_same, pattern, tcp_client};
 use namespace::{Namespace, PORT};
 
 /// Where the server listens, at the far end of the wire.
@@ -39,7 +39,7 @@ impl Tally {
 /// A wire between two namespaces that treats packets badly.
 struct Wire {
     child: Child,
-    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+    lines: Lines,
 }
 
 impl Wire {
@@ -58,22 +58,20 @@ impl Wire {
         let mut command = Command::new("python3");
         command.arg(script).args([here.name(), there.name()]).args(how);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        assert_eq!(lines.next().unwrap().unwrap(), "ready");
+        let lines = Lines::of(child.stdout.take().unwrap());
+        assert_eq!(lines.next("the wire"), "ready");
         Some(Wire { child, lines })
     }
 
     /// Delivers what is under way and takes the wire down. What it did from here to there, and back.
     fn end(mut self) -> [Tally; 2] {
         drop(self.child.stdin.take());
-        let mut tally = || {
-            let line = self.lines.next().unwrap().unwrap();
+        let tally = || {
+            let line = self.lines.next("a tally of the wire");
             let numbers: Vec<u64> = line.split(' ').map(|word| word.parse().unwrap()).collect();
             Tally { given: numbers[0], lost: numbers[1], doubled: numbers[2] }
         };
-        let tallies = [tally(), tally()];
-        self.child.wait().unwrap();
-        tallies
+        [tally(), tally()]
     }
 }
 

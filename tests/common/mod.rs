@@ -414,7 +414,7 @@ impl Drop for Program {
 pub(crate) struct Lines(Receiver<String>);
 
 impl Lines {
-    fn of(pipe: impl Read + Send + 'static) -> Lines {
+    pub(crate) fn of(pipe: impl Read + Send + 'static) -> Lines {
         let (sender, receiver) = channel();
         std::thread::spawn(move || {
             for line in BufReader::new(pipe).lines().map_while(Result::ok) {
