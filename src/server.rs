@@ -107,6 +107,7 @@ impl Server {
             self.turn(None)?;
             if let Some(ending) = self.ending() {
                 self.reporter.end(&self.reading());
+                self.notifier.ended();
                 return Ok(ending);
             }
         }

@@ -77,8 +77,17 @@ pub struct Notifier {
 struct Manager {
     /// Connected once, at the start: a sandbox lets nobody open another.
     socket: UnixDatagram,
-    /// Which loops have turned since the last sign of life.
-    alive: Mutex<Vec<bool>>,
+    /// What each loop has shown since the last sign of life.
+    shown: Mutex<Vec<Shown>>,
+}
+
+/// What a loop has shown of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    Nothing,
+    Life,
+    /// It has ended in good order, and nothing more is to be expected of it.
+    End,
 }
 
 /// When a loop must next show that it turns.
@@ -106,7 +115,7 @@ impl Notifier {
     }
 
     fn through(socket: UnixDatagram, loops: usize, watchdog: Option<Watchdog>) -> Vec<Notifier> {
-        let manager = Arc::new(Manager { socket, alive: Mutex::new(vec![false; loops]) });
+        let manager = Arc::new(Manager { socket, shown: Mutex::new(vec![Shown::Nothing; loops]) });
         let notifier = |index| Notifier { manager: Some(Arc::clone(&manager)), index, watchdog };
         (0..loops).map(notifier).collect()
     }
@@ -137,8 +146,19 @@ impl Notifier {
     pub fn tick(&mut self, now: Instant) {
         let Some(watchdog) = self.watchdog.as_mut().filter(|watchdog| watchdog.due <= now) else { return };
         watchdog.due = now + watchdog.interval;
+        self.show(Shown::Life);
+    }
+
+    /// This loop has ended. The others are alive without it.
+    pub fn ended(&mut self) {
+        if self.watchdog.is_some() {
+            self.show(Shown::End);
+        }
+    }
+
+    fn show(&self, shown: Shown) {
         let Some(manager) = &self.manager else { return };
-        if manager.all_alive(self.index) {
+        if manager.all_alive(self.index, shown) {
             manager.tell("WATCHDOG=1");
         }
     }
@@ -152,13 +172,13 @@ impl Manager {
         }
     }
 
-    /// Notes that one loop turns. Whether all have, since this was last true.
-    fn all_alive(&self, index: usize) -> bool {
-        let Ok(mut alive) = self.alive.lock() else { return false };
-        alive[index] = true;
-        let all = alive.iter().all(|&alive| alive);
+    /// Notes what one loop has shown. Whether all that have not ended have shown life, since this was last true.
+    fn all_alive(&self, index: usize, now: Shown) -> bool {
+        let Ok(mut shown) = self.shown.lock() else { return false };
+        shown[index] = now;
+        let all = shown.contains(&Shown::Life) && !shown.contains(&Shown::Nothing);
         if all {
-            alive.fill(false);
+            shown.iter_mut().filter(|shown| **shown == Shown::Life).for_each(|shown| *shown = Shown::Nothing);
         }
         all
     }
@@ -235,6 +255,21 @@ mod tests {
         notifiers[1].tick(now);
         assert_eq!(told(&end), None, "not due");
         assert_eq!(notifiers[0].deadline(), Some(now + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn a_loop_that_has_ended_does_not() {
+        let start = Instant::now();
+        let (mut notifiers, end) = watched(3, start);
+        notifiers[0].tick(start + Duration::from_secs(1));
+        notifiers[1].ended();
+        assert_eq!(told(&end), None, "the third is still missing");
+        notifiers[2].ended();
+        assert_eq!(told(&end).as_deref(), Some("WATCHDOG=1"), "nobody else is waited for");
+        notifiers[0].tick(start + Duration::from_secs(2));
+        assert_eq!(told(&end).as_deref(), Some("WATCHDOG=1"));
+        notifiers[0].ended();
+        assert_eq!(told(&end), None, "nobody is alive");
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! One server after the other, with clients that must not notice: sockets that a service manager passes, news for the
-//! manager, and two servers on one address.
+//! One server after the other, with clients that must not notice: sockets that a service manager passes, and two servers
+//! on one address.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
-use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::os::unix::net::UnixListener;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -13,7 +13,7 @@ use rustix::process::Signal;
 
 mod launcher;
 
-use launcher::{PATIENCE, Server, can_run, command, descriptors, passing, retried, sockets};
+use launcher::{PATIENCE, Server, can_run, command, descriptors, holding, let_go, passing, retried, sockets};
 
 /// How often the server is replaced under load.
 const RESTARTS: usize = 6;
@@ -226,20 +226,7 @@ fn a_server_that_ends_slowly_sleeps_while_its_passed_sockets_fill_for_the_next()
     let server = Server::start(&mut passing(descriptors(&tcp, &udp), &[]));
     server.listening();
 
-    // A peer that does not read holds up the end.
-    let mut slow = TcpStream::connect(address).unwrap();
-    // Its first answer shows that it has been accepted, and does not wait with the others.
-    slow.write_all(b"x").unwrap();
-    slow.read_exact(&mut [0]).unwrap();
-    slow.set_nonblocking(true).unwrap();
-    let (chunk, mut owed) = (vec![b'x'; 65_536], 0);
-    loop {
-        match slow.write(&chunk) {
-            Ok(length) => owed += length,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-            Err(error) => panic!("{error}"),
-        }
-    }
+    let held = holding(address);
     server.signal(Signal::TERM);
     server.line_with("stopping");
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -254,13 +241,7 @@ fn a_server_that_ends_slowly_sleeps_while_its_passed_sockets_fill_for_the_next()
     let after = (0..ROUNDS).map(|_| turns()).max().unwrap();
     assert!(after - before < 5 * ROUNDS, "{} turns for {ROUNDS} signals", after - before);
 
-    slow.set_nonblocking(false).unwrap();
-    slow.shutdown(Shutdown::Write).unwrap();
-    slow.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut answer = Vec::new();
-    slow.read_to_end(&mut answer).unwrap();
-    // What had not arrived when the end began need not be answered; what is answered is right.
-    assert!(answer.len() <= owed && answer.iter().all(|&byte| byte == b'X'));
+    let_go(held);
     let (code, lines) = server.ended();
     assert_eq!(code, Some(0), "{lines:#?}");
 
@@ -325,69 +306,6 @@ fn sockets_that_are_not_ours_or_not_what_is_served_are_refused() {
     // Meant for another process, which has perhaps only forgotten to clean up.
     let server = Server::start(passing(both(), &["--listen", "127.0.0.1:0"]).env("PRETENDED_PID", "1"));
     assert_ne!(server.listening().1, tcp.local_addr().unwrap());
-    server.stop();
-}
-
-/// A socket that stands in for the service manager, and its name in the abstract namespace.
-#[cfg(target_os = "linux")]
-fn manager(test: &str) -> (UnixDatagram, String) {
-    use std::os::linux::net::SocketAddrExt as _;
-    let name = format!("shout-{test}-{}", std::process::id());
-    let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
-    let socket = UnixDatagram::bind_addr(&address).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    (socket, format!("@{name}"))
-}
-
-fn told(manager: &UnixDatagram) -> String {
-    let mut buffer = [0; 256];
-    let length = retried(|| manager.recv(&mut buffer)).unwrap();
-    String::from_utf8(buffer[..length].to_vec()).unwrap()
-}
-
-#[test]
-#[cfg(target_os = "linux")]
-fn the_manager_hears_of_readiness_signs_of_life_and_the_end() {
-    for arguments in [&[][..], &["--workers", "2"], &["--spin"], &["--sandbox"], &["--sandbox", "--workers", "2"]] {
-        let (manager, name) = manager("signs");
-        let arguments = [&["--listen", "127.0.0.1:0"], arguments].concat();
-        let mut command = command(&arguments);
-        let server = Server::start(command.env("NOTIFY_SOCKET", name).env("WATCHDOG_USEC", "50000"));
-        let ready = told(&manager);
-        let (_, address) = server.listening();
-        assert_eq!(ready, format!("READY=1\nSTATUS=serving udp+tcp {address}"));
-        TcpStream::connect(address).unwrap();
-        for _ in 0..4 {
-            assert_eq!(told(&manager), "WATCHDOG=1", "{arguments:?}");
-        }
-        server.signal(Signal::TERM);
-        let mut last = told(&manager);
-        while last == "WATCHDOG=1" {
-            last = told(&manager);
-        }
-        assert_eq!(last, "STOPPING=1\nSTATUS=finishing what is owed", "{arguments:?}");
-        let (code, lines) = server.ended();
-        assert_eq!(code, Some(0), "{lines:#?}");
-    }
-}
-
-#[test]
-fn a_manager_with_a_path_is_reached_and_one_that_is_gone_is_done_without() {
-    let path = std::env::temp_dir().join(format!("shout-notify-{}.sock", std::process::id()));
-    let manager = UnixDatagram::bind(&path).unwrap();
-    manager.set_read_timeout(Some(PATIENCE)).unwrap();
-    let arguments = ["--listen", "127.0.0.1:0"];
-    // No watchdog is asked for, so that nothing comes between.
-    let server = Server::start(command(&arguments).env("NOTIFY_SOCKET", &path));
-    assert!(told(&manager).starts_with("READY=1\n"));
-    server.listening();
-    server.stop();
-    assert!(told(&manager).starts_with("STOPPING=1\n"));
-
-    std::fs::remove_file(&path).unwrap();
-    let server = Server::start(command(&arguments).env("NOTIFY_SOCKET", &path));
-    server.line_with("warning: the service manager");
-    server.listening();
     server.stop();
 }
 

@@ -12,7 +12,9 @@ use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
 mod launcher;
 
-use launcher::{PATIENCE, PLAIN, SERVER, Server, can_run, command, descriptors, passing, passing_to, retried, sockets};
+use launcher::{
+    PATIENCE, PLAIN, SERVER, Server, can_run, command, descriptors, holding, passing, passing_to, retried, sockets,
+};
 
 /// Every way in which the loop moves bytes and waits.
 const WAYS: [&[&str]; 9] = [
@@ -262,13 +264,7 @@ fn a_second_signal_ends_it_at_once() {
     }
     let server = Server::start(&mut command(&["--listen", "127.0.0.1:0", "--sandbox"]));
     let (_, address) = server.listening();
-    let mut stream = connect(address);
-    stream.write_all(b"x").unwrap();
-    stream.read_exact(&mut [0]).unwrap();
-    // Owed and not read, it holds up the end.
-    stream.set_nonblocking(true).unwrap();
-    let chunk = vec![b'x'; 65_536];
-    while stream.write(&chunk).is_ok() {}
+    let _held = holding(address);
     server.signal(Signal::TERM);
     server.line_with("stopping");
     server.signal(Signal::TERM);

@@ -2,8 +2,8 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::ffi::OsStr;
-use std::io::{self, BufRead as _, BufReader};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -142,6 +142,36 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A peer that does not take what it is owed, and so holds up the server's end; and how many times it said `x`. All its
+/// buffers are full.
+pub(crate) fn holding(address: SocketAddr) -> (TcpStream, usize) {
+    let mut peer = TcpStream::connect(address).unwrap();
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    // Its first answer shows that it has been accepted, and does not wait in a queue.
+    peer.write_all(b"x").unwrap();
+    peer.read_exact(&mut [0]).unwrap();
+    peer.set_nonblocking(true).unwrap();
+    let (chunk, mut owed) = (vec![b'x'; 65_536], 0);
+    loop {
+        match peer.write(&chunk) {
+            Ok(length) => owed += length,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    peer.set_nonblocking(false).unwrap();
+    (peer, owed)
+}
+
+/// Has such a peer take what there is, up to the end. What had not arrived when the server began to stop need not be
+/// answered; what is answered is right.
+pub(crate) fn let_go((mut peer, owed): (TcpStream, usize)) {
+    peer.shutdown(Shutdown::Write).unwrap();
+    let mut answer = Vec::new();
+    peer.read_to_end(&mut answer).unwrap();
+    assert!(answer.len() <= owed && answer.iter().all(|&byte| byte == b'X'));
 }
 
 /// Repeats a call that was interrupted. One with a time limit is, whenever the process is stopped for a moment.
