@@ -26,8 +26,8 @@ Examples:
 
 Every flag can come from the environment, as SHOUT_IDLE_TIMEOUT=1h or SHOUT_SPIN=1; a flag wins over it.
 
-SIGTERM and SIGINT finish what is owed and end the server; a second one ends it at once. SIGUSR1 prints the counters,
-SIGUSR2 writes the trace.";
+SIGTERM and SIGINT finish what is owed and end the server; a second one ends it at once. SIGHUP, as when the terminal is
+closed, does the same once, unless nohup has it ignored. SIGUSR1 prints the counters, SIGUSR2 writes the trace.";
 
 /// An upper-case echo service over UDP and TCP: one thread, one event loop.
 #[derive(Debug, Clone, Parser)]
@@ -67,7 +67,7 @@ pub struct Config {
     #[arg(long, value_name = "SIZE", value_parser = units::size, default_value = "64MiB")]
     pub max_unsent: usize,
 
-    /// How long SIGTERM and SIGINT wait for peers to take what they are owed
+    /// How long SIGTERM, SIGINT and SIGHUP wait for peers to take what they are owed
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "10s")]
     pub drain_timeout: Duration,
 

@@ -270,7 +270,8 @@ impl Server {
                 Wish::Report => self.reporter.report(&self.reading()),
                 Wish::Trace => trace::write(),
                 Wish::Stop(signal) if self.stopping.is_some() => self.forced = Some(signal),
-                Wish::Stop(_) => self.stop(),
+                Wish::HangUp if self.stopping.is_some() => {}
+                Wish::Stop(_) | Wish::HangUp => self.stop(),
             }
         }
     }
