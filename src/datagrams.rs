@@ -7,7 +7,7 @@
 use std::io;
 use std::num::NonZeroU32;
 use std::ops::Range;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
@@ -24,6 +24,9 @@ const WIDTH_MIN: usize = 2;
 /// The most datagrams after which a turn receives no more: a third of a millisecond of them when they come one by one.
 /// Connections wait as long.
 const DATAGRAMS_MAX: usize = 128;
+
+/// How long receiving pauses when a whole turn of attempts has failed: an error that stays would keep the loop busy.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The most bytes of one run: what the kernel's segmentation takes in one go, with some room for headers.
 const RUN_BYTES_MAX: usize = 65_000;
@@ -83,6 +86,8 @@ pub struct Datagrams {
     readable: bool,
     /// Whatever it holds is for somebody else.
     left: bool,
+    /// Nothing is received before then.
+    paused_until: Option<Instant>,
     /// The send buffer may have room.
     writable: bool,
     /// How many messages to ask for. Few while that is enough: the preparation of each costs time.
@@ -103,6 +108,7 @@ impl Datagrams {
             grown: Vec::new(),
             readable: true,
             left: false,
+            paused_until: None,
             writable: true,
             width: WIDTH_MIN,
             runs_refused: false,
@@ -123,7 +129,12 @@ impl Datagrams {
 
     /// Whether something can be done without waiting for the kernel.
     pub fn has_work(&self) -> bool {
-        self.writable && (self.readable || self.owes())
+        self.writable && ((self.readable && self.paused_until.is_none()) || self.owes())
+    }
+
+    /// When a pause is over.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.paused_until
     }
 
     /// Whether the queue has been found empty and nothing is owed.
@@ -146,9 +157,15 @@ impl Datagrams {
         if !self.readable && !self.owes() {
             return;
         }
-        let mut received = 0;
-        while self.send(io, counters) && self.readable && received < DATAGRAMS_MAX {
+        if self.paused_until.is_some_and(|end| end <= now) {
+            self.paused_until = None;
+        }
+        let (mut received, errors_before) = (0, counters.udp_receive_errors);
+        while self.send(io, counters) && self.readable && self.paused_until.is_none() && received < DATAGRAMS_MAX {
             received += self.receive(io, now, counters);
+        }
+        if counters.udp_receive_errors - errors_before >= DATAGRAMS_MAX as u64 {
+            self.paused_until = Some(now + PAUSE);
         }
         trace::since_poll(|| Event::Datagrams { end: self.end() });
     }

@@ -22,7 +22,9 @@ pub enum NextAccept {
     Next,
     /// The queue is empty: wait for readiness.
     Drained,
-    /// The process or the machine lacks something: pause, for trying again at once would spin.
+    /// The process has no descriptor left: an idle connection may give way. Failing that, pause.
+    MakeRoom,
+    /// The machine lacks something: pause, for trying again at once would spin.
     Pause,
 }
 
@@ -48,7 +50,8 @@ pub fn after_accept_error(error: &io::Error) -> NextAccept {
         ) => NextAccept::Next,
         #[cfg(target_os = "linux")]
         Some(Errno::NONET) => NextAccept::Next,
-        // EMFILE, ENFILE, ENOBUFS, ENOMEM; and whatever is not known, because a pause neither spins nor gives up.
+        Some(Errno::MFILE) => NextAccept::MakeRoom,
+        // ENFILE, ENOBUFS, ENOMEM; and whatever is not known, because a pause neither spins nor gives up.
         _ => NextAccept::Pause,
     }
 }
@@ -58,6 +61,10 @@ pub fn after_accept_error(error: &io::Error) -> NextAccept {
 pub struct Listener {
     ready: bool,
     paused_until: Option<Instant>,
+    /// Accepting pauses for what no connection of ours could give.
+    lacks_more_than_room: bool,
+    /// A connection has given way, and nobody has been accepted since.
+    room_made: bool,
 }
 
 impl Listener {
@@ -69,12 +76,25 @@ impl Listener {
     /// Notes that nobody waits. The next connection is reported again.
     pub fn note_empty(&mut self) {
         self.ready = false;
-        self.paused_until = None;
+        self.resume();
     }
 
     /// Something that accepting needs has become free: do not sit out the pause.
     pub fn resume(&mut self) {
         self.paused_until = None;
+        self.lacks_more_than_room = false;
+    }
+
+    /// Whether it may help those who wait that a connection gives way: for want of a descriptor or a place, and once for
+    /// each who is then accepted or each pause. Whatever fails for longer must not cost everybody his connection.
+    pub fn may_make_room(&self) -> bool {
+        !self.lacks_more_than_room && !self.room_made
+    }
+
+    /// A connection has given way.
+    pub fn note_room(&mut self) {
+        self.room_made = true;
+        self.resume();
     }
 
     /// Whether connections may be waiting, and nothing but room is needed to accept them.
@@ -102,14 +122,21 @@ impl Listener {
         mut admit: impl FnMut(S, &mut Counters),
     ) {
         if self.paused_until.is_some_and(|end| end <= now) {
-            self.paused_until = None;
+            self.resume();
+            self.room_made = false;
         }
         if !self.has_work() {
             return;
         }
-        for _ in 0..room.min(ACCEPTS_MAX) {
+        let mut accepted = 0;
+        for _ in 0..ACCEPTS_MAX {
+            if accepted == room {
+                return;
+            }
             match accept() {
                 Ok(stream) => {
+                    accepted += 1;
+                    self.room_made = false;
                     counters.tcp_accepted += 1;
                     admit(stream, counters);
                 }
@@ -119,15 +146,22 @@ impl Listener {
                         self.ready = false;
                         return;
                     }
-                    NextAccept::Pause => {
-                        counters.tcp_accept_paused += 1;
-                        trace::span(|| trace::Event::AcceptPaused);
-                        self.paused_until = Some(now + PAUSE);
-                        return;
-                    }
+                    NextAccept::MakeRoom => return self.pause(now, false, counters),
+                    NextAccept::Pause => return self.pause(now, true, counters),
                 },
             }
         }
+        if accepted == 0 {
+            // Each error was called that connection's own, and all of them together are not.
+            self.pause(now, true, counters);
+        }
+    }
+
+    fn pause(&mut self, now: Instant, lacks_more_than_room: bool, counters: &mut Counters) {
+        counters.tcp_accept_paused += 1;
+        trace::span(|| trace::Event::AcceptPaused);
+        self.paused_until = Some(now + PAUSE);
+        self.lacks_more_than_room = lacks_more_than_room;
     }
 }
 
@@ -162,7 +196,7 @@ mod tests {
             (Errno::CONNRESET, NextAccept::Next),
             #[cfg(target_os = "linux")]
             (Errno::NONET, NextAccept::Next),
-            (Errno::MFILE, NextAccept::Pause),
+            (Errno::MFILE, NextAccept::MakeRoom),
             (Errno::NFILE, NextAccept::Pause),
             (Errno::NOBUFS, NextAccept::Pause),
             (Errno::NOMEM, NextAccept::Pause),
@@ -205,5 +239,40 @@ mod tests {
         listener.note();
         let mut script = vec![Err(Errno::CONNABORTED), Ok(7)];
         assert_eq!(turn(&mut listener, Instant::now(), 10, &mut script), [7]);
+    }
+
+    #[test]
+    fn errors_that_stay_make_a_pause_whatever_they_are() {
+        let (mut listener, now) = (Listener::default(), Instant::now());
+        let mut script = vec![Err(Errno::PERM); ACCEPTS_MAX];
+        listener.note();
+        assert_eq!(turn(&mut listener, now, 10, &mut script), Vec::<u32>::new());
+        assert!(listener.is_paused() && !listener.has_work());
+    }
+
+    #[test]
+    fn nobody_gives_way_where_that_does_not_help() {
+        for (errno, helps) in [(Errno::MFILE, true), (Errno::NFILE, false), (Errno::NOBUFS, false)] {
+            let (mut listener, now) = (Listener::default(), Instant::now());
+            listener.note();
+            turn(&mut listener, now, 10, &mut vec![Err(errno)]);
+            assert_eq!(listener.may_make_room(), helps, "{errno}");
+        }
+    }
+
+    #[test]
+    fn one_gives_way_for_each_who_is_accepted_or_each_pause() {
+        let (mut listener, now) = (Listener::default(), Instant::now());
+        let mut script = vec![Err(Errno::MFILE), Err(Errno::MFILE), Err(Errno::MFILE), Ok(1)];
+        listener.note();
+        turn(&mut listener, now, 10, &mut script);
+        listener.note_room();
+        turn(&mut listener, now, 10, &mut script);
+        assert!(!listener.may_make_room(), "one has given way, and it did not help");
+        turn(&mut listener, now + PAUSE, 10, &mut script);
+        assert!(listener.may_make_room(), "it may help by now");
+        listener.note_room();
+        assert_eq!(turn(&mut listener, now + PAUSE, 10, &mut script), [1]);
+        assert!(listener.may_make_room(), "for the next one");
     }
 }

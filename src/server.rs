@@ -193,7 +193,8 @@ impl Server {
         let stopping = self.stopping.as_ref().map(|stopping| stopping.deadline);
         let (report, sign) = (self.reporter.deadline(), self.notifier.deadline());
         let admin = self.admin.as_ref().and_then(Admin::deadline);
-        [self.listener.deadline(), self.connections.deadline(), room, stopping, report, sign, admin]
+        let udp = self.udp.as_ref().and_then(|udp| udp.datagrams.deadline());
+        [udp, self.listener.deadline(), self.connections.deadline(), room, stopping, report, sign, admin]
             .into_iter()
             .flatten()
             .min()
@@ -235,11 +236,11 @@ impl Server {
         let (now, registry, connections) = (self.now, self.poll.registry(), &mut self.connections);
         if self.listener.is_paused() || (self.listener.has_work() && connections.room() == 0) {
             // accept(2) fails for want of a descriptor even where nobody waits, and a turn that ended for want of room
-            // has not looked. Nobody has to go for a newcomer who is not there.
+            // has not looked. Nobody has to go for a newcomer who is not there, nor where it would not help him.
             if !sockets::someone_waits(socket) {
                 self.listener.note_empty();
-            } else if connections.make_room(now, &mut self.counters) {
-                self.listener.resume();
+            } else if self.listener.may_make_room() && connections.make_room(now, &mut self.counters) {
+                self.listener.note_room();
             }
         }
         let passed = self.passed;

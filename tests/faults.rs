@@ -251,6 +251,71 @@ fn a_start_that_fails_says_why_and_ends() {
     }
 }
 
+/// A server whose `call` fails with `error` from the `first` time on.
+fn failing_from(call: &str, error: &str, first: usize) -> Program {
+    Program::start_with(
+        Command::new("strace").args(["-D", "-f", "-o", "/dev/null", "-e", &format!("trace={call}")]).args([
+            "-e",
+            &format!("inject={call}:error={error}:when={first}+"),
+            SERVER,
+        ]),
+        &["--drain-timeout", "1s"],
+    )
+}
+
+#[test]
+fn an_error_that_stays_does_not_keep_the_loop_busy() {
+    if let Some(reason) = cannot_inject() {
+        println!("skipped: {reason}");
+        return;
+    }
+    for (call, error) in [("accept4", "EPERM"), ("accept4", "EMFILE"), ("accept4", "ENOMEM"), ("recvmmsg", "ENOMEM")] {
+        let mut server = failing_from(call, error, 1);
+        let _waiting = TcpStream::connect(server.address).unwrap();
+        common::udp_client(server.address).send_to(b"and this", server.address).unwrap();
+        let failed = |server: &mut Program| server.counter("tcp_accept_paused") + server.counter("udp_receive_errors");
+        let deadline = Instant::now() + PATIENCE;
+        while failed(&mut server) == 0 {
+            assert!(Instant::now() < deadline, "{call} {error}: it is not even tried");
+        }
+        assert_idle(&server, &format!("{call} {error}"));
+        server.terminate();
+    }
+}
+
+#[test]
+fn what_closing_does_not_cure_costs_nobody_his_connection() {
+    const IDLE: usize = 10;
+    if let Some(reason) = cannot_inject() {
+        println!("skipped: {reason}");
+        return;
+    }
+    // Each that waits is answered with the error only once those before it have been accepted: an accept, and one more
+    // that finds nobody, for each.
+    for error in ["ENFILE", "ENOBUFS", "ENOMEM"] {
+        let mut server = failing_from("accept4", error, 2 * IDLE + 1);
+        let mut idle: Vec<TcpStream> = (0..IDLE)
+            .map(|_| {
+                let mut client = common::tcp_client(server.address);
+                common::ping(&mut client, b"and then idle");
+                client
+            })
+            .collect();
+        let _newcomer = TcpStream::connect(server.address).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        let client = common::udp_client(server.address);
+        // Each datagram is a turn, and each pause a try.
+        while server.counter("tcp_accept_paused") < 5 {
+            assert!(Instant::now() < deadline, "{error}: no try");
+            common::ping_udp(&client, server.address, b"a turn");
+        }
+        assert_eq!(server.counter("tcp_closed_for_room"), 0, "{error}");
+        for client in &mut idle {
+            common::ping(client, b"still there");
+        }
+    }
+}
+
 #[test]
 fn a_loop_that_fails_ends_the_others_too() {
     if let Some(reason) = cannot_inject() {

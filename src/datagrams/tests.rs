@@ -11,6 +11,8 @@ use super::*;
 struct Script {
     segments_max: usize,
     incoming: VecDeque<(Message, Vec<u8>)>,
+    /// What every call of `receive` fails with.
+    failing: Option<Errno>,
     /// What each call of `send` answers, in turn; `Ok` once it is empty.
     outcomes: VecDeque<Result<usize, Errno>>,
     /// Each reply that has left: to whom, the size of its datagrams, its bytes.
@@ -27,6 +29,9 @@ impl DatagramIo for Script {
     }
 
     fn receive(&mut self, batch: &mut Batch, width: usize) -> io::Result<()> {
+        if let Some(errno) = self.failing {
+            return Err(errno.into());
+        }
         if self.incoming.is_empty() {
             return Err(Errno::WOULDBLOCK.into());
         }
@@ -80,7 +85,7 @@ fn sent(script: &Script) -> Vec<(u16, usize, &str)> {
 }
 
 const RUNS: Script =
-    Script { segments_max: 64, incoming: VecDeque::new(), outcomes: VecDeque::new(), sent: Vec::new() };
+    Script { segments_max: 64, incoming: VecDeque::new(), failing: None, outcomes: VecDeque::new(), sent: Vec::new() };
 
 #[test]
 fn equal_datagrams_of_one_peer_leave_as_a_run_whose_last_may_be_shorter() {
@@ -199,6 +204,24 @@ fn a_bound_ends_the_turn_and_leaves_work() {
     let (script, datagrams, counters) = turn(Case::Ascii, RUNS, &many);
     assert!(counters.udp_received as usize >= DATAGRAMS_MAX && !script.incoming.is_empty());
     assert!(datagrams.has_work(), "no event follows a partial drain");
+}
+
+#[test]
+fn an_error_that_stays_makes_a_pause_that_time_ends() {
+    let start = Instant::now();
+    let mut script = Script { failing: Some(Errno::NOMEM), ..RUNS };
+    let rules = Rules { case: Case::Ascii, refused_port: None, rate_limit: None };
+    let mut datagrams = Datagrams::new(rules, &script, start);
+    let mut counters = Counters::default();
+    datagrams.turn(&mut script, start, &mut counters);
+    assert!(!datagrams.has_work(), "it would fail again at once");
+    script.failing = None;
+    script.incoming = [message(1, "x", 0)].into();
+    datagrams.note(true, false);
+    datagrams.turn(&mut script, start, &mut counters);
+    assert_eq!((datagrams.deadline(), script.sent.len()), (Some(start + PAUSE), 0));
+    datagrams.turn(&mut script, start + PAUSE, &mut counters);
+    assert_eq!((datagrams.deadline(), sent(&script)), (None, vec![(1, 0, "X")]));
 }
 
 #[test]

@@ -28,7 +28,8 @@ impl Kernel {
         self.progress();
         let error = if self.descriptors_used + self.descriptors_taken >= self.knobs.descriptors {
             self.close_since_exhausted = false;
-            self.random.pick(&[Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM])
+            let of_others = self.random.pick(&[Errno::NFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]);
+            if self.descriptors_used >= self.knobs.descriptors { Errno::MFILE } else { of_others }
         } else if self.random.one_in(self.knobs.faults.accept_error) {
             if self.random.one_in(2)
                 && let Some(id) = self.backlog.pop_front()
@@ -46,7 +47,7 @@ impl Kernel {
         };
         match after_accept_error(&error.into()) {
             NextAccept::Next => self.tally.accept_skipped += 1,
-            NextAccept::Pause => self.tally.accept_paused += 1,
+            NextAccept::MakeRoom | NextAccept::Pause => self.tally.accept_paused += 1,
             NextAccept::Drained => {}
         }
         Err(error.into())

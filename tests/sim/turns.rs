@@ -128,7 +128,8 @@ impl<S: Read + Write + CloseWrite + From<Stream>> Loop<S> {
             return Patience::None;
         }
         let room = if self.listener.has_work() { self.connections.room_deadline() } else { None };
-        let deadline = [self.listener.deadline(), self.connections.deadline(), room].into_iter().flatten().min();
+        let deadlines = [self.datagrams.deadline(), self.listener.deadline(), self.connections.deadline(), room];
+        let deadline = deadlines.into_iter().flatten().min();
         deadline.map_or(Patience::Forever, Patience::Until)
     }
 
@@ -140,8 +141,8 @@ impl<S: Read + Write + CloseWrite + From<Stream>> Loop<S> {
                 self.listener.note_empty();
             } else {
                 kernel.borrow_mut().making_room = true;
-                if connections.make_room(now, &mut self.counters) {
-                    self.listener.resume();
+                if self.listener.may_make_room() && connections.make_room(now, &mut self.counters) {
+                    self.listener.note_room();
                 }
                 kernel.borrow_mut().making_room = false;
                 kernel.borrow_mut().renew_budgets();
