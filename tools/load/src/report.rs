@@ -16,3 +16,4 @@ pub mod page;
 pub mod screen;
 pub mod sparkline;
 pub mod trust;
+pub mod worst;

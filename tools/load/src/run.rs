@@ -26,6 +26,7 @@ use crate::report::document::{
     Config, Connections, Counts, Document, Environment, Latencies, Latency, PerTransport, Process, SCHEMA, Time, Tool,
 };
 use crate::report::intervals::Interval;
+use crate::report::worst::InFlight;
 use crate::verdict;
 
 /// Exit codes of a run, from the least to the most important.
@@ -279,6 +280,7 @@ fn document(plan: &Plan, context: &Context, generator: &Generator, parts: Parts)
         wall: parts.wall,
         spun: parts.spun,
     };
+    let facts = measured.facts(parts.floor.as_ref());
     let exit = if counts.wrong_answers() > 0 || parts.companions.is_some_and(|tally| tally.is_wrong()) {
         exit::WRONG_PAYLOAD
     } else if counts.replied == 0 {
@@ -316,6 +318,7 @@ fn document(plan: &Plan, context: &Context, generator: &Generator, parts: Parts)
         },
         churn: plan.crowd.churn.zip(generator.churned()).map(|(messages, churned)| Churn::new(messages, churned)),
         companions: parts.companions,
+        in_flight: facts.little.map(|(mean, little)| InFlight { mean, little }),
         latency: latencies(&total, measured.effective_size(), connect),
         per_transport,
         per_size: BySize::all(&total.by_size),
@@ -324,7 +327,7 @@ fn document(plan: &Plan, context: &Context, generator: &Generator, parts: Parts)
         generator: parts.generator,
         loss: measured.loss(),
         outliers: measured.outliers(),
-        validity: verdict::judge(&measured.facts(parts.floor.as_ref())),
+        validity: verdict::judge(&facts),
         floor: parts.floor,
         gates: Vec::new(),
         exit,

@@ -26,6 +26,7 @@ use super::by_size::BySize;
 use super::crowd::Churn;
 use super::intervals::Interval;
 use super::trust::{GateResult, Loss, Outlier};
+use super::worst::InFlight;
 use crate::companions::Tally;
 use crate::floor::Floor;
 use crate::verdict::Validity;
@@ -64,6 +65,9 @@ pub struct Document {
     /// The connections beside those that were measured, where there were any.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub companions: Option<Tally>,
+    /// Messages in flight, where the time of every message is known to its end.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub in_flight: Option<InFlight>,
     /// Latencies, over all transports.
     pub latency: Latencies,
     /// The same for each transport.

@@ -25,6 +25,7 @@ pub fn text(run: &Document) -> String {
     let _ = traffic(&mut text, run);
     let _ = latencies(&mut text, run);
     let _ = super::breakdown::lines(&mut text, run);
+    let _ = super::worst::lines(&mut text, run);
     let _ = super::by_size::table(&mut text, run);
     let _ = distribution(&mut text, &run.latency.response);
     let _ = super::sparkline::over_time(&mut text, run);
@@ -67,10 +68,11 @@ fn header(text: &mut String, run: &Document) -> std::fmt::Result {
     let interrupted = if time.interrupted { " · interrupted" } else { "" };
     writeln!(
         text,
-        "warm-up {} (excluded) · measured {} · drain {}{interrupted}\n",
+        "warm-up {} (excluded) · measured {} · drain {}{interrupted}   {}\n",
         seconds(time.warmup_ns),
         seconds(time.measured_ns),
-        seconds(time.drain_ns)
+        seconds(time.drain_ns),
+        moment(time.start_unix_ns)
     )
 }
 
@@ -262,6 +264,12 @@ fn short_micros(nanos: Nanos) -> String {
     if nanos.is_multiple_of(1000) { count(nanos / 1000) } else { format!("{}", nanos as f64 / 1000.0) }
 }
 
+/// A moment since 1970, to the second: `2026-11-22 07:31:02 UTC`.
+pub(super) fn moment(unix_nanos: u64) -> String {
+    let moment = jiff::Timestamp::from_nanosecond(i128::from(unix_nanos));
+    moment.map_or_else(|_| String::new(), |moment| moment.strftime("%F %T UTC").to_string())
+}
+
 pub(super) fn seconds(nanos: Nanos) -> String {
     format!("{:.2}s", nanos as f64 / SECOND as f64)
 }
@@ -318,6 +326,7 @@ mod tests {
         assert_eq!(percent(1, 10_000_000), "<0.001%");
         assert_eq!(percent(0, 5), "0%");
         assert_eq!(percent(0, 0), "-");
+        assert_eq!(moment(1_795_332_662_000_000_000), "2026-11-22 07:31:02 UTC");
     }
 
     #[test]

@@ -44,6 +44,7 @@ impl Document {
             connections: Connections::default(),
             churn: None,
             companions: None,
+            in_flight: None,
             latency: latencies,
             per_transport: BTreeMap::new(),
             per_size: Vec::new(),

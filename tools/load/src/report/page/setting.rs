@@ -3,7 +3,7 @@
 use super::sheet::escape;
 use crate::report::by_size::size;
 use crate::report::document::{Document, Process};
-use crate::report::screen::{count, micros, percent, plural, seconds};
+use crate::report::screen::{count, micros, moment, percent, plural, seconds};
 
 pub(super) fn messages(run: &Document) -> String {
     let counts = &run.counts;
@@ -53,7 +53,8 @@ pub(super) fn setting(run: &Document) -> String {
         (
             "time",
             format!(
-                "warm-up {} (excluded), measured {}, drain {}",
+                "{}: warm-up {} (excluded), measured {}, drain {}",
+                moment(time.start_unix_ns),
                 seconds(time.warmup_ns),
                 seconds(time.measured_ns),
                 seconds(time.drain_ns)
