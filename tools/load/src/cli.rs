@@ -14,10 +14,9 @@ mod crowd;
 mod tests;
 mod values;
 
-use self::values::{
-    connections, interval, lines, output, positive_count, process, profile, ramp, rate, stamps, train, window,
-};
-pub(crate) use self::values::{positive_duration, seed};
+pub(crate) use self::values::{connections, output, positive_duration, rate_range, rate_steps, seed};
+use self::values::{interval, lines, positive_count, process, profile, ramp, rate, stamps, train, window};
+use crate::curves;
 use crate::engine::Demand;
 use crate::gates::{self, Objective};
 use crate::host;
@@ -72,6 +71,10 @@ pub enum Command {
     Lab(Box<lab::Options>),
     /// Make a page of a trace of `shout-server --trace`: a timeline of what its loop did.
     Trace(trace::Options),
+    /// Find the greatest rate that holds objectives: a lower and an upper bound, with their confidence.
+    Search(curves::search::Options),
+    /// Measure latency at one rate after the other: the throughput-latency curve and its knee.
+    Sweep(curves::sweep::Options),
 }
 
 /// The options of a report.
@@ -322,6 +325,14 @@ impl Options {
 /// Reads the command line. `Err` carries the exit code of a program that is done.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, std::process::ExitCode> {
     shout::arguments::parse::<Cli>(arguments).map(Cli::command)
+}
+
+/// The options of a run that was given none.
+pub(crate) fn default_run() -> Options {
+    match read(["shout-load".into()]) {
+        Ok(Command::Run(options)) => *options,
+        Ok(_) | Err(_) => unreachable!("a run is what happens without a command, and no flag is required"),
+    }
 }
 
 /// Reads a command line that this program made up itself.

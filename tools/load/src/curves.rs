@@ -4,5 +4,10 @@
 //! told what came of it, so that tests drive it with simulated servers whose capacity is known by a formula.
 
 pub mod capacity;
+pub mod curve;
 pub mod judge;
+pub mod search;
+mod setup;
+pub mod sweep;
+mod table;
 pub mod trial;

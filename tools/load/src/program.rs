@@ -15,6 +15,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::cli::{self, Command, Options, Output};
 use crate::clock::SECOND;
+use crate::curves;
 use crate::gates::{self, Gates};
 use crate::generator::Wish;
 use crate::host;
@@ -44,6 +45,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Command::Verify(options)) => return verify::main(&options),
         Ok(Command::Lab(options)) => return lab::main(&options),
         Ok(Command::Trace(options)) => return trace::main(&options),
+        Ok(Command::Search(options)) => return curves::search::main(&options, &command),
+        Ok(Command::Sweep(options)) => return curves::sweep::main(&options, &command),
         Err(code) => return code,
     };
     match Job::new(*options, command) {
@@ -59,7 +62,8 @@ pub(crate) fn complain(line: &str, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-enum Refused {
+/// Why a job was not begun.
+pub(crate) enum Refused {
     Arguments(String),
     System(String),
 }
@@ -93,14 +97,7 @@ impl Job {
         let mut plans: Vec<Plan> = plans.into_iter().collect::<Result<_, _>>()?;
         let signals = Signals::watch().map_err(system("cannot watch for signals"))?;
         host::raise_open_file_limit();
-        // The server gets the first processor and we the last, so that neither is measured waiting for the other.
-        let apart = match processors[..] {
-            [first, .., last] => Some((first, last)),
-            [] | [_] => None,
-        };
-        let server = OwnServer::start(apart.map(|(first, _)| first)).map_err(system("cannot start a server"))?;
-        context.server = Some(server.pid());
-        context.pinned_to = apart.map(|(_, last)| last).filter(|&last| host::pin(None, last));
+        let server = start_own_server(&mut context).map_err(system("cannot start a server"))?;
         for plan in &mut plans {
             plan.target.port = server.address().port();
         }
@@ -199,21 +196,34 @@ impl Job {
     }
 }
 
+/// Starts a server of our own and notes it in the context.
+pub(crate) fn start_own_server(context: &mut Context) -> io::Result<OwnServer> {
+    // The server gets the first processor and we the last, so that neither is measured waiting for the other.
+    let apart = match host::processors()[..] {
+        [first, .., last] => Some((first, last)),
+        [] | [_] => None,
+    };
+    let server = OwnServer::start(apart.map(|(first, _)| first))?;
+    context.server = Some(server.pid());
+    context.pinned_to = apart.map(|(_, last)| last).filter(|&last| host::pin(None, last));
+    Ok(server)
+}
+
 /// A seed that no two runs share. The hasher's keys are the operating system's randomness, as std has it.
-fn random_seed() -> u64 {
+pub(crate) fn random_seed() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish()
 }
 
 /// SIGINT and SIGTERM: the first stops the run, which then reports; the second ends it at once.
-struct Signals {
+pub(crate) struct Signals {
     /// The signal that came, and how often.
     received: Arc<AtomicUsize>,
     times: Arc<AtomicUsize>,
 }
 
 impl Signals {
-    fn watch() -> io::Result<Self> {
+    pub(crate) fn watch() -> io::Result<Self> {
         let signals = Signals { received: Arc::default(), times: Arc::default() };
         let mut delivered = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
         let (received, times) = (Arc::clone(&signals.received), Arc::clone(&signals.times));
@@ -226,7 +236,7 @@ impl Signals {
         Ok(signals)
     }
 
-    fn wish(&self) -> Wish {
+    pub(crate) fn wish(&self) -> Wish {
         match self.times.load(Ordering::Relaxed) {
             0 => Wish::Continue,
             1 => Wish::Stop,
@@ -235,7 +245,7 @@ impl Signals {
     }
 
     /// How a program ends that was asked to; `None` if nobody asked.
-    fn exit_code(&self) -> Option<u8> {
+    pub(crate) fn exit_code(&self) -> Option<u8> {
         let signal = self.received.load(Ordering::Relaxed);
         (signal > 0).then_some((SIGNALLED + signal) as u8)
     }

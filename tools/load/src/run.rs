@@ -114,48 +114,109 @@ pub struct Context {
 /// Fails where nothing could be measured: the target has no address, a connection cannot be made, there is no reply to
 /// anything, or `watch` ended it before the measurement began. Wrong replies are a result, not a failure.
 pub fn measure(plan: &Plan, context: &Context, watch: &mut dyn FnMut(&Progress) -> Wish) -> Result<Document, Failure> {
-    let cannot_reach = |error: io::Error| Failure(format!("cannot reach {}: {error}", plan.target));
-    let address = opening::choose_address(plan).map_err(cannot_reach)?;
-    // A machine without a floor, for want of sockets or threads, is measured all the same.
-    let floor = floor::measure(context.pinned_to).ok();
-    let (mut generator, companions) = opening::open(plan, address, watch)?;
-    let local = host::is_local(address);
-    let server = context.server.or_else(|| {
-        let (transport, ..) = *plan.transports().first()?;
-        host::listener(address, transport).filter(|_| local)
-    });
-    let mut watcher = Watcher { plan, watch, interrupted: false, course: Course::default() };
-    let clock = Clock::start();
-    if let Some(stage) = plan.warmup_stage() {
-        watcher.run(&mut generator, &stage, Part::WarmUp)?;
+    let mut session = Session::open(plan, context, watch)?;
+    session.warm_up(plan, watch)?;
+    session.measure(plan, watch)
+}
+
+/// Open connections to a target, on which any number of measurements can be made one after the other.
+pub struct Session {
+    context: Context,
+    address: SocketAddr,
+    /// A machine without a floor, for want of sockets or threads, is measured all the same.
+    floor: Option<Floor>,
+    generator: Generator,
+    /// Those of the first measurement: they end with it.
+    companions: Option<Companions>,
+    local: bool,
+    server: Option<u32>,
+    warmup_ns: Nanos,
+}
+
+impl Session {
+    /// Opens every connection of the plan.
+    pub fn open(plan: &Plan, context: &Context, watch: &mut dyn FnMut(&Progress) -> Wish) -> Result<Self, Failure> {
+        let cannot_reach = |error: io::Error| Failure(format!("cannot reach {}: {error}", plan.target));
+        let address = opening::choose_address(plan).map_err(cannot_reach)?;
+        let floor = floor::measure(context.pinned_to).ok();
+        let (generator, companions) = opening::open(plan, address, watch)?;
+        let local = host::is_local(address);
+        let server = context.server.or_else(|| {
+            let (transport, ..) = *plan.transports().first()?;
+            host::listener(address, transport).filter(|_| local)
+        });
+        Ok(Session { context: context.clone(), address, floor, generator, companions, local, server, warmup_ns: 0 })
     }
-    if watcher.interrupted {
-        return Err(Failure("interrupted during the warm-up: nothing was measured".into()));
+
+    /// The engine, with what the last measurement left in it.
+    pub fn engine(&self) -> &Engine {
+        self.generator.engine()
     }
-    let warmup_ns = clock.now();
-    let start_unix_ns = nanos(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
-    let observer = Observer::start(address, server, local);
-    let began = clock.now();
-    watcher.course = Course::start(server);
-    generator.record_intervals(nanos(plan.interval));
-    let spun_before = generator.spun();
-    watcher.run(&mut generator, &plan.measured_stage(), Part::Measurement)?;
-    let wall_ns = clock.now() - began;
-    let companions = companions.map(Companions::finish).transpose();
-    let companions = companions.map_err(|error| Failure(format!("the companions of the run broke off: {error}")))?;
-    watcher.course.end(wall_ns);
-    let spun = generator.spun() - spun_before;
-    let seen = observer.so_far();
-    let engine = generator.engine();
-    let time = Time {
-        start_unix_ns,
-        warmup_ns,
-        measured_ns: engine.sending_time(),
-        drain_ns: wall_ns.saturating_sub(engine.sending_time()),
-        interrupted: watcher.interrupted,
-    };
-    let sent = engine.totals().sent;
-    let process = |pid: u32, usage: Usage| Process {
+
+    /// Makes the warm-up of the plan, if it has one, and forgets it.
+    pub fn warm_up(&mut self, plan: &Plan, watch: &mut dyn FnMut(&Progress) -> Wish) -> Result<(), Failure> {
+        let mut watcher = Watcher { plan, watch, interrupted: false, course: Course::default() };
+        let clock = Clock::start();
+        if let Some(stage) = plan.warmup_stage() {
+            watcher.run(&mut self.generator, &stage, Part::WarmUp)?;
+        }
+        if watcher.interrupted {
+            return Err(Failure("interrupted during the warm-up: nothing was measured".into()));
+        }
+        self.warmup_ns = clock.now();
+        Ok(())
+    }
+
+    /// Makes the measurement of the plan, which must have the connections and the payload that this was opened with.
+    pub fn measure(&mut self, plan: &Plan, watch: &mut dyn FnMut(&Progress) -> Wish) -> Result<Document, Failure> {
+        let mut watcher = Watcher { plan, watch, interrupted: false, course: Course::default() };
+        let generator = &mut self.generator;
+        let clock = Clock::start();
+        let start_unix_ns = nanos(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+        let observer = Observer::start(self.address, self.server, self.local);
+        let began = clock.now();
+        watcher.course = Course::start(self.server);
+        generator.record_intervals(nanos(plan.interval));
+        let spun_before = generator.spun();
+        watcher.run(generator, &plan.measured_stage(), Part::Measurement)?;
+        let wall_ns = clock.now() - began;
+        let companions = self.companions.take().map(Companions::finish).transpose();
+        let companions =
+            companions.map_err(|error| Failure(format!("the companions of the run broke off: {error}")))?;
+        watcher.course.end(wall_ns);
+        let spun = generator.spun() - spun_before;
+        let seen = observer.so_far();
+        let engine = generator.engine();
+        let time = Time {
+            start_unix_ns,
+            warmup_ns: self.warmup_ns,
+            measured_ns: engine.sending_time(),
+            drain_ns: wall_ns.saturating_sub(engine.sending_time()),
+            interrupted: watcher.interrupted,
+        };
+        let sent = engine.totals().sent;
+        let process = |pid: u32, usage: Usage| process(pid, usage, sent, wall_ns);
+        let own = seen.own.map(|usage| Process { spun_ns: Some(spun), ..process(std::process::id(), usage) });
+        let parts = Parts {
+            time,
+            server: self.server.zip(seen.server).map(|(pid, usage)| process(pid, usage)),
+            generator: own,
+            local: self.local,
+            address: self.address,
+            floor: self.floor,
+            seen,
+            wall: wall_ns,
+            spun,
+            companions,
+            course: watcher.course,
+        };
+        Ok(document(plan, &self.context, generator, parts))
+    }
+}
+
+/// What a process used while so many messages were sent.
+fn process(pid: u32, usage: Usage, sent: u64, wall_ns: Nanos) -> Process {
+    Process {
         pid,
         name: host::name(pid).unwrap_or_default(),
         cpu_ns: usage.cpu,
@@ -165,22 +226,7 @@ pub fn measure(plan: &Plan, context: &Context, watch: &mut dyn FnMut(&Progress) 
         involuntary_switches: usage.involuntary,
         resident_bytes: usage.resident,
         spun_ns: None,
-    };
-    let own = seen.own.map(|usage| Process { spun_ns: Some(spun), ..process(std::process::id(), usage) });
-    let parts = Parts {
-        time,
-        server: server.zip(seen.server).map(|(pid, usage)| process(pid, usage)),
-        generator: own,
-        local,
-        address,
-        floor,
-        seen,
-        wall: wall_ns,
-        spun,
-        companions,
-        course: watcher.course,
-    };
-    Ok(document(plan, context, &generator, parts))
+    }
 }
 
 /// Runs stages and relays how they go.

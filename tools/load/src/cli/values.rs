@@ -52,6 +52,34 @@ pub(crate) fn ramp(text: &str) -> Result<(f64, f64), String> {
     if ends == (0.0, 0.0) { Err("a ramp from nothing to nothing sends nothing".into()) } else { Ok(ends) }
 }
 
+/// Reads two rates such as `1k:50k`, the lower one first.
+pub(crate) fn rate_range(text: &str) -> Result<(f64, f64), String> {
+    let (from, to) = text.split_once(':').ok_or("two rates look like 1k:50k")?;
+    let (from, to) = (rate(from)?, rate(to)?);
+    if from < to { Ok((from, to)) } else { Err("the first rate is the lower one".into()) }
+}
+
+/// The rates of a sweep: `10k:100k:10k`, from A to B in steps, or `auto`, which is none.
+pub(crate) fn rate_steps(text: &str) -> Result<Vec<f64>, String> {
+    /// More would take longer than anybody waits, and lie closer than any page shows.
+    const MOST: usize = 100;
+    if text == "auto" {
+        return Ok(Vec::new());
+    }
+    let hint = "rates look like 10k:100k:10k, from A to B in steps, or auto";
+    let parts: Vec<&str> = text.split(':').collect();
+    let [from, to, step] = parts[..] else { return Err(hint.into()) };
+    let (from, to, step) = (rate(from)?, rate(to)?, rate(step)?);
+    if from > to {
+        return Err("the first rate is the lower one".into());
+    }
+    let steps = ((to - from) / step + 1e-9).floor() as usize + 1;
+    if steps > MOST {
+        return Err(format!("{steps} rates are too many: at most {MOST}"));
+    }
+    Ok((0..steps).map(|index| from + step * index as f64).collect())
+}
+
 /// Reads segments such as `30s@10k` and `30s@10k-80k`, with commas between them.
 pub(crate) fn profile(text: &str) -> Result<Profile, String> {
     let segment = |text: &str| {

@@ -21,6 +21,10 @@ pub const MOST_CONFIRMATIONS: usize = 4;
 /// doubling.
 const MOST_SHORT_TRIALS: usize = 30;
 
+/// Further short trials at a rate where the generator was to blame: most such causes are gone a moment later, and one that
+/// is taken for a limit ends the growth.
+const MOST_RETRIES: usize = 2;
+
 /// What to search.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
@@ -91,6 +95,7 @@ pub struct Search {
     limits: Limits,
     phase: Phase,
     short_trials: usize,
+    retries: usize,
     rate: f64,
     /// The greatest rate that seemed to hold, and the smallest that seemed not to.
     holds_at: Option<f64>,
@@ -109,6 +114,7 @@ impl Search {
             limits,
             phase: Phase::Short,
             short_trials: 0,
+            retries: 0,
             rate,
             holds_at: None,
             fails_at: None,
@@ -144,12 +150,12 @@ impl Search {
                 self.learn(achieved, judgement);
                 if self.answer.upper.is_some() {
                     self.finish(Limit::Server);
-                } else if judgement.is_generators {
-                    self.finish(Limit::Generator);
-                } else if rate >= self.limits.most {
+                } else if rate >= self.limits.most && judgement.holds {
                     self.finish(Limit::Range);
                 } else if tried + 1 == MOST_CONFIRMATIONS {
-                    self.finish(Limit::Unclear);
+                    self.finish(if judgement.is_generators { Limit::Generator } else { Limit::Unclear });
+                } else if judgement.is_generators && !judgement.holds {
+                    self.phase = Phase::Upper { rate, tried: tried + 1 };
                 } else {
                     let rate = (rate * (1.0 + self.step(tried))).min(self.limits.most);
                     self.phase = Phase::Upper { rate, tried: tried + 1 };
@@ -166,6 +172,11 @@ impl Search {
 
     fn note_short(&mut self, achieved: f64, judgement: Judgement) {
         self.short_trials += 1;
+        if !judgement.holds && judgement.is_generators && self.retries < MOST_RETRIES {
+            self.retries += 1;
+            return;
+        }
+        self.retries = 0;
         if judgement.holds {
             self.holds_at = Some(self.holds_at.map_or(achieved, |rate| rate.max(achieved)));
             if judgement.is_generators {
@@ -285,6 +296,18 @@ mod tests {
         assert_eq!((answer.lower, answer.upper, answer.limit), (Some(64_000.0), None, Limit::Range));
         let (answer, _) = search(LIMITS, |rate| (rate, sure(false)));
         assert_eq!((answer.lower, answer.upper, answer.limit), (None, Some(10.0), Limit::Server));
+    }
+
+    #[test]
+    fn a_generator_that_was_slow_once_is_not_taken_for_a_limit() {
+        let calls = std::cell::Cell::new(0);
+        let server = |rate: f64| {
+            calls.set(calls.get() + 1);
+            let is_slow = calls.get() % 3 == 0;
+            (rate, Judgement { is_generators: is_slow, ..sure(rate <= 5e4 && !is_slow) })
+        };
+        let (answer, _) = search(LIMITS, server);
+        assert!(answer.lower.unwrap() <= 5e4 && answer.upper.unwrap() > 5e4, "{answer:?}");
     }
 
     #[test]

@@ -15,6 +15,9 @@ const SURE: f64 = 2.861;
 /// The smallest share of a percentile that lag may take before a failure says nothing about the server.
 const LAG_SHARE: f64 = 0.5;
 
+/// A schedule that was kept to this part was kept.
+pub const KEPT: f64 = 0.99;
+
 /// What came of a trial.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Judgement {
@@ -46,8 +49,6 @@ pub fn check(objective: &Objective) -> Result<(), String> {
 
 /// Judges a trial.
 pub fn judge(objectives: &[Objective], trial: &Trial) -> Judgement {
-    /// A schedule that was kept to this part was kept.
-    const KEPT: f64 = 0.99;
     let mut judgement = Judgement { holds: true, is_sure: true, is_generators: false };
     for objective in objectives {
         let (holds, is_sure) = one(objective, &trial.batches);

@@ -12,6 +12,7 @@ mod setting;
 pub(super) mod sheet;
 mod spectrum;
 mod timeline;
+pub mod trials;
 mod worst;
 
 use self::sheet::{escape, section};
@@ -38,9 +39,14 @@ pub fn html(run: &Document) -> String {
         section("The slowest requests", &worst::table_of(run)),
         section("How it was measured", &setting::setting(run)),
     ];
+    around(&format!("{} · shout-load", run.target.url), &parts.join("\n"), &files::json(run))
+}
+
+/// A page with the result inside that it shows.
+fn around(title: &str, body: &str, json: &str) -> String {
     // Inside a script nothing ends it but its end tag, and JSON may write the sign as a number.
-    let data = RUN_BEGINS.to_owned() + &files::json(run).replace('<', "\\u003c") + RUN_ENDS;
-    sheet::sheet(&format!("{} · shout-load", run.target.url), &parts.join("\n"), &data)
+    let data = RUN_BEGINS.to_owned() + &json.replace('<', "\\u003c") + RUN_ENDS;
+    sheet::sheet(title, body, &data)
 }
 
 /// The run inside a page; `None` if there is none.

@@ -254,7 +254,7 @@ pub(super) fn percentile(latency: &Latency, name: &str) -> String {
 }
 
 /// Microseconds with one decimal: `4,120.0`.
-pub(super) fn micros(nanos: Nanos) -> String {
+pub(crate) fn micros(nanos: Nanos) -> String {
     let tenths = (nanos + 50) / 100;
     format!("{}.{}", count(tenths / 10), tenths % 10)
 }
@@ -279,7 +279,7 @@ pub(super) fn per_second(number: u64, nanos: Nanos) -> u64 {
 }
 
 /// A share that says 100 % or 0 % only when it is.
-pub(super) fn percent(part: u64, whole: u64) -> String {
+pub(crate) fn percent(part: u64, whole: u64) -> String {
     if whole == 0 {
         return "-".into();
     }
@@ -295,7 +295,7 @@ pub(super) fn percent(part: u64, whole: u64) -> String {
 }
 
 /// A count with its thousands apart: `1,234,567`.
-pub(super) fn count(number: u64) -> String {
+pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in digits.chars().enumerate() {

@@ -2,6 +2,7 @@
 
 mod belief;
 mod crowd;
+mod curves;
 mod faults;
 mod lab;
 mod page;
