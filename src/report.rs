@@ -3,12 +3,15 @@
 //! Nothing here fails: a server whose standard error is closed or full serves on.
 
 use std::fmt;
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal as _, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustix::event::{self, PollFd, PollFlags, Timespec};
+use rustix::fs::OFlags;
 
 use crate::counters::Counters;
 
@@ -18,9 +21,25 @@ const LINES_PER_SECOND_MAX: u32 = 20;
 /// How old what one loop shows of another may be. A loop without work wakes up as often for it.
 pub const SHARE_INTERVAL: Duration = Duration::from_millis(100);
 
+/// The terminal behind standard error, opened once more so as never to wait: one that scrolls no further has room for a
+/// byte and not for a line. What others do with it stays as it is. `None` where standard error is no terminal.
+fn terminal() -> Option<&'static File> {
+    static TERMINAL: OnceLock<Option<File>> = OnceLock::new();
+    let open = || {
+        let never_waits = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+        let again = || OpenOptions::new().write(true).custom_flags(never_waits).open("/proc/self/fd/2").ok();
+        io::stderr().is_terminal().then(again).flatten()
+    };
+    TERMINAL.get_or_init(open).as_ref()
+}
+
 /// Writes one line, and lets go of it when nobody takes it (`eprintln!` would panic) or when that would mean to wait:
 /// a reader who has stopped reading must not stop the service.
 fn say(line: fmt::Arguments<'_>) {
+    if let Some(mut terminal) = terminal() {
+        let _ = terminal.write_all(format!("{line}\n").as_bytes());
+        return;
+    }
     let mut stderr = io::stderr().lock();
     let mut asked = [PollFd::new(&stderr, PollFlags::OUT)];
     let has_room = event::poll(&mut asked, Some(&Timespec::default())) != Ok(0);
@@ -38,6 +57,8 @@ fn printable(text: &str) -> String {
 
 /// Sends diagnostics of at least this level to standard error. The first call in a process decides.
 pub fn diagnostics(level: LevelFilter) {
+    // Now, for a sandbox will let nothing be opened.
+    terminal();
     let backend = Box::new(Diagnostics { window: Mutex::new(Window { start: Instant::now(), lines: 0, dropped: 0 }) });
     if log::set_boxed_logger(backend).is_ok() {
         log::set_max_level(level);

@@ -195,10 +195,9 @@ fn a_reader_of_standard_error_who_has_gone_does_not_stop_the_service() {
     assert_eq!(program.terminate().code, Some(0));
 }
 
-#[test]
-fn a_reader_of_standard_error_who_does_not_read_does_not_stop_the_service() {
-    let (reader, writer) = std::io::pipe().unwrap();
-    let program = Program::start_with_stderr(writer, &[]);
+/// Has a server report a thousand times where nobody reads it.
+fn assert_serves_unread(stderr: impl Into<Stdio>) {
+    let program = Program::start_with_stderr(stderr, &[]);
     let client = udp_client(program.address);
     client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     // A report has at least 100 bytes, and a pipe holds at most 64 KiB on the systems that we know.
@@ -208,7 +207,22 @@ fn a_reader_of_standard_error_who_does_not_read_does_not_stop_the_service() {
     }
     assert_serves(program.address);
     assert_eq!(program.terminate().code, Some(0));
-    drop(reader);
+}
+
+#[test]
+fn a_reader_of_standard_error_who_does_not_read_does_not_stop_the_service() {
+    let (_reader, writer) = std::io::pipe().unwrap();
+    assert_serves_unread(writer);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_terminal_that_scrolls_no_further_does_not_stop_the_service() {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&screen).and_then(|()| unlockpt(&screen)).unwrap();
+    let name = ptsname(&screen, Vec::new()).unwrap();
+    assert_serves_unread(std::fs::OpenOptions::new().write(true).open(name.to_str().unwrap()).unwrap());
 }
 
 #[test]
