@@ -295,7 +295,7 @@ impl Place {
             command: std::env::args().collect(),
             server: Some(server.pid()),
             processors: self.processors,
-            pinned_to: self.apart.map(|(_, client)| client),
+            pinned_to: self.apart.map(|(_, client)| client).into_iter().collect(),
         };
         let plan = load.plan(server.address(), length, seed);
         let mut watch = |_: &run::Progress| if self.signal().is_some() { Wish::Abort } else { Wish::Continue };

@@ -132,7 +132,16 @@ impl Breakdown {
 
     /// Adds what another generator kept.
     pub fn add(&mut self, other: &Breakdown) {
-        self.kept.extend_from_slice(&other.kept);
+        // What one of them has thinned out further would weigh less than the other's.
+        let stride = self.stride.max(other.stride);
+        let mut index = 0;
+        let own = stride / self.stride;
+        self.kept.retain(|_| {
+            index += 1;
+            (index - 1) % own == 0
+        });
+        self.kept.extend(other.kept.iter().step_by((stride / other.stride) as usize));
+        self.stride = stride;
         self.samples += other.samples;
         self.rejected += other.rejected;
     }

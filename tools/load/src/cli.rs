@@ -12,6 +12,7 @@ use shout::units;
 mod crowd;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod values;
 
 pub(crate) use self::values::{connections, output, positive_duration, rate_range, rate_steps, seed};
@@ -103,6 +104,10 @@ pub struct Options {
     /// Sockets or connections, for each transport [default: 1 UDP socket, 16 TCP connections]
     #[arg(short, long, value_parser = connections, value_name = "N")]
     pub connections: Option<usize>,
+
+    /// How many generators there are, and where they run.
+    #[command(flatten)]
+    pub threads: threads::ThreadOptions,
 
     /// Messages a second in all, such as 50k or 200/ms: an open loop [default: a closed loop, as fast as replies come]
     #[arg(short = 'R', long, visible_alias = "qps", value_parser = rate, group = "open")]
@@ -278,10 +283,16 @@ impl Options {
             Demand::Open { profile, .. } if !profile.is_constant() => Some(Duration::from_nanos(profile.duration())),
             Demand::Open { .. } | Demand::Closed { .. } => None,
         };
+        let threads = self.threads.threads;
+        if let Some(few) = self.connections.filter(|few| *few < threads) {
+            let refused = format!("invalid value '{threads}' for '--threads <N>'");
+            return Err(format!("{refused}: each has at least one socket of each transport, and -c is {few}"));
+        }
         Ok(Plan {
             target,
-            udp_sockets: self.connections.unwrap_or(1),
-            tcp_connections: self.connections.unwrap_or(DEFAULT_TCP_CONNECTIONS),
+            udp_sockets: self.connections.unwrap_or(threads),
+            tcp_connections: self.connections.unwrap_or(DEFAULT_TCP_CONNECTIONS.max(threads)),
+            threads,
             demand,
             duration: profile_end.or(self.duration).or(self.requests.is_none().then_some(usual)),
             messages: self.requests,

@@ -27,9 +27,10 @@ use crate::intervals::{Flow, Interval, Intervals};
 use crate::late::Due;
 use crate::ledger::{DatagramLedger, StreamLedger};
 use crate::loss::Bursts;
-use crate::payload::Payload;
+use crate::payload::{Identity, Payload};
 use crate::recorder::Recorder;
 use crate::schedule::Arrivals;
+use crate::team::Share;
 use lanes::{Book, Group, Lane, Sample, Want};
 
 pub use stage::{Demand, Ending, LaneGroup, Stage, Transport};
@@ -67,6 +68,20 @@ pub struct Totals {
     pub refused: u64,
 }
 
+impl Totals {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Totals) -> Totals {
+        Totals {
+            sent: self.sent + other.sent,
+            replied: self.replied + other.replied,
+            lost: self.lost + other.lost,
+            wrong_answers: self.wrong_answers + other.wrong_answers,
+            refused: self.refused + other.refused,
+        }
+    }
+}
+
 /// The state of a load generator without its sockets and its clock.
 #[derive(Debug)]
 pub struct Engine {
@@ -78,6 +93,9 @@ pub struct Engine {
     doomed: Vec<usize>,
     /// Streams that have served their time, and that the shell has yet to replace.
     retired: Vec<usize>,
+    /// Which part of the load this engine makes, and the number of its first lane among those of all parts.
+    share: Share,
+    first_lane: u16,
     /// Messages that a stream carries before it is replaced; `u64::MAX`: none is.
     lifetime: u64,
     /// The group whose turn it is to send first.
@@ -101,6 +119,8 @@ impl Engine {
             phase: Phase::Idle,
             doomed: Vec::new(),
             retired: Vec::new(),
+            share: Share::WHOLE,
+            first_lane: 0,
             lifetime: u64::MAX,
             first_group: 0,
             started: 0,
@@ -144,6 +164,17 @@ impl Engine {
         engine
     }
 
+    /// This engine makes one share of the load, on lanes that are numbered from here on. Of the schedule of an open loop
+    /// it plays its part; a number of messages is not divided.
+    pub fn take_part(&mut self, share: Share, first_lane: u16) {
+        (self.share, self.first_lane) = (share, first_lane);
+    }
+
+    /// The name of a message, unlike any other's of any engine.
+    fn identity(&self, lane: usize, sequence: u64) -> Identity {
+        Identity { lane: self.first_lane + lane as u16, sequence }
+    }
+
     /// Cuts every stage from now on into intervals of this length, above 0.
     pub fn record_intervals(&mut self, length: Nanos) {
         self.intervals = Some(Intervals::new(length));
@@ -166,8 +197,10 @@ impl Engine {
         if let Some(intervals) = &mut self.intervals {
             *intervals = Intervals::new(intervals.length());
         }
-        let share = 1.0 / self.groups.len() as f64;
+        let parts = self.groups.len() * self.share.of;
+        let share = 1.0 / parts as f64;
         for index in 0..self.groups.len() {
+            let place = self.share.index * self.groups.len() + index;
             let group = &mut self.groups[index];
             group.recorder.reset();
             group.recorder.evidence.begin(now);
@@ -180,8 +213,8 @@ impl Engine {
                         *process,
                         profile.clone(),
                         share,
-                        index as f64 * share,
-                        stage.seed.wrapping_add(index as u64),
+                        place as f64 * share,
+                        stage.seed.wrapping_add(place as u64),
                     );
                     let most = (MOST_IN_FLIGHT / group.lanes.len().max(1)).max(16);
                     Want::Arrivals {

@@ -3,17 +3,18 @@
 use hdrhistogram::Histogram;
 
 use crate::clock::Nanos;
-use crate::engine::{Demand, Engine};
+use crate::engine::Demand;
 use crate::evidence::{self, WORST};
 use crate::floor::Floor;
 use crate::loss::{Attribution, Drops};
-use crate::observer::Observation;
+use crate::observer::{Observation, Usage};
 use crate::payload::Identity;
 use crate::plan::Plan;
 use crate::recorder::{Counts, Endings, Recorder};
 use crate::report::trust::{Loss, Outlier};
 use crate::schedule::Process;
 use crate::statistics::kolmogorov_smirnov;
+use crate::team::{Effort, Team};
 use crate::verdict::{Facts, Offered, little_facts, rate};
 
 /// What a paced send may be off by, in median timer overshoots of this machine: one for waking up late, one for the
@@ -28,7 +29,7 @@ pub struct Measured<'a> {
     /// What was asked for.
     pub plan: &'a Plan,
     /// What came of it, part by part.
-    pub engine: &'a Engine,
+    pub team: &'a Team,
     /// The counts of all parts.
     pub counts: &'a Counts,
     /// The endings of all parts.
@@ -39,8 +40,6 @@ pub struct Measured<'a> {
     pub seen: &'a Observation,
     /// Sending and draining.
     pub wall: Nanos,
-    /// Processor time of the generator's thread in which it did nothing but wait for the time of a send.
-    pub spun: Nanos,
 }
 
 impl Measured<'_> {
@@ -48,17 +47,21 @@ impl Measured<'_> {
     pub fn facts(&self, floor: Option<&Floor>) -> Facts {
         let Recorder { response, service, lag, .. } = self.total;
         let share = |time: Nanos| time as f64 / self.wall.max(1) as f64;
-        let thread = self.seen.thread;
+        // The thread that is worst off in each respect: one that is late makes all of them late.
+        let worst = |of: &dyn Fn(Effort, Usage) -> f64| {
+            let each = self.team.efforts().filter_map(|effort| effort.usage.map(|usage| of(effort, usage)));
+            each.max_by(f64::total_cmp)
+        };
         let effective_size = self.effective_size();
         Facts {
             offered: self.offered(floor),
             lag_p99: lag.value_at_quantile(0.99),
             service_p50: service.value_at_quantile(0.5),
-            own_cpu: thread.map(|usage| share(usage.cpu.saturating_sub(self.spun))),
+            own_cpu: worst(&|effort, usage| share(usage.cpu.saturating_sub(effort.spun))),
             server_cpu: self.seen.server.map(|usage| share(usage.cpu)),
-            waited: thread.map(|usage| share(usage.waited)),
+            waited: worst(&|_, usage| share(usage.waited)),
             steal: self.seen.steal,
-            switches: thread.map(|usage| rate(usage.involuntary, self.wall)),
+            switches: worst(&|_, usage| rate(usage.involuntary, self.wall)),
             slices: self.slices(),
             effective_size,
             p99: response.value_at_quantile(0.99),
@@ -70,14 +73,14 @@ impl Measured<'_> {
 
     /// The worse of the transports.
     fn own_tail(&self) -> Option<(f64, Nanos)> {
-        let bands = self.engine.recorders().flat_map(|(_, recorder)| recorder.breakdown.bands());
+        let bands = self.team.recorders().flat_map(|(_, recorder)| recorder.breakdown.bands());
         let tails = bands.filter(|band| band.percentile == "99");
         tails.map(|band| (band.own_share(), band.network_server())).max_by(|one, other| one.0.total_cmp(&other.0))
     }
 
     /// What the latencies of all transports together are worth.
     pub fn effective_size(&self) -> f64 {
-        self.engine.recorders().map(|(_, recorder)| recorder.evidence.effective_size()).sum()
+        self.team.recorders().map(|(_, recorder)| recorder.evidence.effective_size()).sum()
     }
 
     /// What became of what was lost.
@@ -89,12 +92,12 @@ impl Measured<'_> {
             late: self.counts.late,
         };
         // What a broken connection took with it is in the connections' own accounts.
-        let datagrams = self.engine.recorders().filter(|(transport, _)| transport.is_datagrams());
+        let datagrams = self.team.recorders().filter(|(transport, _)| transport.is_datagrams());
         let missing = datagrams.map(|(_, recorder)| recorder.counts.lost).sum();
         let attribution = Attribution::of(missing, drops);
         let unanswered = self.counts.lost + self.counts.wrong + self.counts.shed;
-        let mut loss = Loss::of(attribution, self.engine.bursts(), &self.total.response, unanswered);
-        let has_streams = self.engine.recorders().any(|(transport, _)| !transport.is_datagrams());
+        let mut loss = Loss::of(attribution, self.team.bursts(), &self.total.response, unanswered);
+        let has_streams = self.team.recorders().any(|(transport, _)| !transport.is_datagrams());
         if has_streams {
             (loss.retransmits, loss.listen_overflows) = (self.seen.retransmits, self.seen.listen_overflows);
         }
@@ -103,10 +106,10 @@ impl Measured<'_> {
 
     /// The slowest requests of all transports.
     pub fn outliers(&self) -> Vec<Outlier> {
-        let each = self.engine.recorders().flat_map(|(transport, recorder)| {
+        let each = self.team.recorders().flat_map(|(transport, recorder)| {
             recorder.evidence.worst().into_iter().map(move |slow| {
                 let message = Identity { lane: slow.lane, sequence: slow.sequence };
-                Outlier::of(&slow, transport.name(), self.engine.payload().length(message))
+                Outlier::of(&slow, transport.name(), self.team.payload().length(message))
             })
         });
         let mut all: Vec<Outlier> = each.collect();
@@ -117,12 +120,12 @@ impl Measured<'_> {
 
     fn offered(&self, floor: Option<&Floor>) -> Option<Offered> {
         let Demand::Open { profile, process, window } = &self.plan.demand else { return None };
-        let groups = self.engine.recorders().count().max(1) as f64;
+        let groups = self.team.recorders().count().max(1) as f64;
         let mean_gap = 1e9 * groups / profile.mean_rate();
         let tolerance = OVERSHOOTS * floor.map_or(USUAL_OVERSHOOT, |floor| floor.timer.p50);
         // Where the timer cannot tell a gap from none, every process looks like every other.
         let is_resolved = (tolerance as f64) < mean_gap;
-        let distances = self.engine.recorders().filter_map(|(_, recorder)| {
+        let distances = self.team.recorders().filter_map(|(_, recorder)| {
             let gaps = recorder.evidence.gaps();
             // Under a rate that changes there is no one law that the gaps should follow.
             let is_comparable = is_resolved && profile.is_constant() && !gaps.is_empty();
@@ -138,7 +141,7 @@ impl Measured<'_> {
 
     /// Of the transport with the most answers: slices of several cannot be added up.
     fn slices(&self) -> Vec<f64> {
-        let busiest = self.engine.recorders().max_by_key(|(_, recorder)| recorder.counts.replied);
+        let busiest = self.team.recorders().max_by_key(|(_, recorder)| recorder.counts.replied);
         busiest.map(|(_, recorder)| recorder.evidence.slices()).unwrap_or_default()
     }
 
@@ -150,7 +153,7 @@ impl Measured<'_> {
             return None;
         }
         let sum = |of: fn(&evidence::Evidence) -> u128| -> u128 {
-            self.engine.recorders().map(|(_, recorder)| of(&recorder.evidence)).sum()
+            self.team.recorders().map(|(_, recorder)| of(&recorder.evidence)).sum()
         };
         let (area, unanswered) = (sum(evidence::Evidence::area), sum(evidence::Evidence::unanswered_time));
         Some(little_facts(area, counts.replied, mean(&self.total.service), unanswered, self.wall))

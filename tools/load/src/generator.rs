@@ -33,6 +33,7 @@ use crate::payload::Payload;
 use crate::plan::Plan;
 use crate::sockets::{AfterFlush, DatagramLane, DatagramUse, Opening, Sources, StreamLane, open_datagrams};
 use crate::stamps::Sampler;
+use crate::team::Share;
 pub use churn::Churned;
 use churn::Replacing;
 
@@ -98,11 +99,15 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// Opens every socket of the plan. `tell` is told now and then how many connections are open, and may end it:
+    /// Opens every socket of the plan. It tells the time by `clock`. `tell` is told now and then how many connections are open, and may end it:
     /// [`io::ErrorKind::Interrupted`].
-    pub fn open(plan: &Plan, address: SocketAddr, tell: &mut dyn FnMut(usize) -> bool) -> io::Result<Self> {
+    pub fn open(
+        plan: &Plan,
+        address: SocketAddr,
+        clock: Clock,
+        tell: &mut dyn FnMut(usize) -> bool,
+    ) -> io::Result<Self> {
         let mut poll = Poll::new()?;
-        let clock = Clock::start();
         let mut sockets = Vec::new();
         let mut groups = Vec::new();
         let mut connect_times = crate::recorder::histogram();
@@ -166,6 +171,11 @@ impl Generator {
         self.pacer.spun()
     }
 
+    /// This generator makes one share of the load: see [`Engine::take_part`].
+    pub fn take_part(&mut self, share: Share, first_lane: u16) {
+        self.engine.take_part(share, first_lane);
+    }
+
     /// Cuts every stage from now on into intervals of this length, above 0.
     pub fn record_intervals(&mut self, length: Nanos) {
         self.engine.record_intervals(length);
@@ -191,14 +201,18 @@ impl Generator {
         self.broken_by.as_ref()
     }
 
-    /// Runs a stage to its end. `watch` is asked now and then whether to go on.
-    pub fn run(&mut self, stage: &Stage, watch: &mut dyn FnMut(&Engine, Nanos) -> Wish) -> io::Result<()> {
+    /// Runs a stage that began at `began`, which has passed, to its end. `watch` is asked now and then whether to go on.
+    pub fn run(
+        &mut self,
+        stage: &Stage,
+        began: Nanos,
+        watch: &mut dyn FnMut(&Engine, Nanos) -> Wish,
+    ) -> io::Result<()> {
         for socket in &mut self.sockets {
             if let Socket::Datagrams(lane) = socket {
                 lane.clear();
             }
         }
-        let began = self.clock.now();
         self.engine.begin(stage, began);
         if let Some(replacing) = &mut self.replacing {
             replacing.begin(began);

@@ -110,6 +110,34 @@ fn quantiles(response: &Histogram<u64>) -> Option<(Nanos, Nanos)> {
     (!response.is_empty()).then(|| (response.value_at_quantile(0.5), response.value_at_quantile(0.99)))
 }
 
+/// The intervals of several generators that began together, added up between the ends that all of them share. Nothing is
+/// lost by that: where one has looked later than another, or has joined two, they are one for all.
+pub fn merged(each: &[&[Interval]]) -> Vec<Interval> {
+    if let [only] = each {
+        return only.to_vec();
+    }
+    let end = |interval: &Interval| interval.start + interval.length;
+    let mut ends: Vec<Nanos> = each.iter().flat_map(|part| part.iter().map(end)).collect();
+    ends.sort_unstable();
+    ends.dedup();
+    // Whoever has ended already adds nothing later.
+    ends.retain(|bound| {
+        each.iter().all(|part| {
+            part.last().is_none_or(|last| end(last) <= *bound) || part.binary_search_by_key(bound, end).is_ok()
+        })
+    });
+    let mut parts: Vec<_> = each.iter().map(|part| part.iter().peekable()).collect();
+    let mut start = 0;
+    let sums = ends.into_iter().filter_map(|bound| {
+        let within = parts.iter_mut().flat_map(|part| std::iter::from_fn(|| part.next_if(|one| end(one) <= bound)));
+        let sum = within.cloned().reduce(|sum, next| sum.joined(&next))?;
+        let sum = Interval { start, length: bound - start, ..sum };
+        start = bound;
+        Some(sum)
+    });
+    sums.collect()
+}
+
 /// One of the three histograms: what was in it when the current interval began.
 #[derive(Debug)]
 struct Seen {
@@ -320,5 +348,44 @@ mod tests {
         let lengths = || intervals.closed().iter().map(|interval| interval.length);
         assert_eq!((intervals.closed().len(), lengths().sum::<u64>()), (8, 1_000));
         assert!(lengths().max().unwrap() <= 320, "{:?}", lengths().collect::<Vec<_>>());
+    }
+
+    /// Intervals with these ends, and one reply in each, whose latency is its end.
+    fn with_ends(ends: &[Nanos]) -> Vec<Interval> {
+        let mut start = 0;
+        let interval = |&end: &Nanos| {
+            let mut response = histogram();
+            response.record(end).unwrap();
+            let packed = Packed::new(&response);
+            let flow = Flow { offered: 1, sent: 1, replied: 1, lost: 0 };
+            let quantiles = quantiles(&response);
+            let length = end - std::mem::replace(&mut start, end);
+            Interval {
+                start: end - length,
+                length,
+                flow,
+                response: packed.clone(),
+                service: packed.clone(),
+                lag: packed,
+                quantiles,
+            }
+        };
+        ends.iter().map(interval).collect()
+    }
+
+    #[test]
+    fn intervals_of_several_generators_are_one_where_not_all_of_them_have_an_end() {
+        let (even, joined, longer) =
+            (with_ends(&[10, 20, 30, 33]), with_ends(&[10, 30, 35]), with_ends(&[10, 20, 30, 40, 47]));
+        let all = merged(&[&even, &joined, &longer]);
+        let shape: Vec<_> = all.iter().map(|one| (one.start, one.length, one.flow.replied)).collect();
+        assert_eq!(shape, [(0, 10, 3), (10, 20, 5), (30, 10, 3), (40, 7, 1)]);
+        for one in &all {
+            let response = one.response.histogram();
+            assert_eq!(response.len(), one.flow.replied);
+            assert!(response.min() > one.start && response.max() <= one.start + one.length);
+        }
+        assert_eq!(merged(&[&even]), even);
+        assert_eq!(merged(&[&even, &[]]).len(), 4, "one without intervals adds none");
     }
 }

@@ -22,6 +22,7 @@
 //!  whether to believe it: floor, observer (what the machine did) ──▶ verdict (statistics, loss) ──▶ gates
 //!  companions ── idle connections, slow readers and half-closers beside those that are measured
 //!  curves ── how much can a server take, and how slow does it get on the way?
+//!  team ── several generators, each on a thread, that make one load
 //!  lab ── a server that misbehaves as told: does a tool notice?      verify ── does a server keep the contract?
 //!  trace ── what the loop of shout-server did, as a page
 //! ```
@@ -62,6 +63,7 @@ pub mod schedule;
 pub mod sockets;
 pub mod stamps;
 pub mod statistics;
+pub mod team;
 pub mod trace;
 pub mod verdict;
 pub mod verify;

@@ -32,8 +32,6 @@ pub struct Observation {
     pub server: Option<Usage>,
     /// Our process.
     pub own: Option<Usage>,
-    /// Our calling thread, which is the generator.
-    pub thread: Option<Usage>,
     /// The share of all processors' time that the hypervisor gave to others.
     pub steal: Option<f64>,
     /// Datagrams dropped by the receive buffers of the server's sockets.
@@ -51,7 +49,6 @@ pub struct Observation {
 struct Counters {
     server: Option<Usage>,
     own: Option<Usage>,
-    thread: Option<Usage>,
     stolen: Option<(u64, u64)>,
     server_drops: Option<u64>,
     client_drops: Option<u64>,
@@ -69,7 +66,7 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Starts to observe the calling thread, its process, its UDP sockets that are connected to `target`, and, where the
+    /// Starts to observe the calling process, its UDP sockets that are connected to `target`, and, where the
     /// target is on this machine, the process `server` and the UDP sockets bound to `target`.
     pub fn start(target: SocketAddr, server: Option<u32>, is_local: bool) -> Self {
         let server_sockets = if is_local { system::sockets_bound_to(target) } else { Vec::new() };
@@ -88,9 +85,8 @@ impl Observer {
             stolen.saturating_sub(stolen_before) as f64 / all as f64
         };
         Observation {
-            server: now.server.zip(first.server).map(since),
-            own: now.own.zip(first.own).map(since),
-            thread: now.thread.zip(first.thread).map(since),
+            server: now.server.zip(first.server).map(|(now, first)| now.since(first)),
+            own: now.own.zip(first.own).map(|(now, first)| now.since(first)),
             steal: now.stolen.zip(first.stolen).map(|(now, before)| share(now, before)),
             server_drops: difference(now.server_drops, first.server_drops),
             client_drops: difference(now.client_drops, first.client_drops),
@@ -106,7 +102,6 @@ impl Observer {
         Counters {
             server: self.server.and_then(system::process),
             own: system::process(std::process::id()),
-            thread: system::thread(),
             stolen: stolen(&read("/proc/stat")),
             server_drops: drops(&self.server_sockets),
             client_drops: drops(&self.own_sockets),
@@ -120,13 +115,22 @@ fn difference(now: Option<u64>, before: Option<u64>) -> Option<u64> {
     Some(now?.saturating_sub(before?))
 }
 
-fn since((now, before): (Usage, Usage)) -> Usage {
-    Usage {
-        cpu: now.cpu.saturating_sub(before.cpu),
-        waited: now.waited.saturating_sub(before.waited),
-        voluntary: now.voluntary.saturating_sub(before.voluntary),
-        involuntary: now.involuntary.saturating_sub(before.involuntary),
-        resident: now.resident,
+/// What the calling thread has used so far.
+pub fn thread() -> Option<Usage> {
+    system::thread()
+}
+
+impl Usage {
+    /// What came on top of `before`.
+    #[must_use]
+    pub fn since(self, before: Usage) -> Usage {
+        Usage {
+            cpu: self.cpu.saturating_sub(before.cpu),
+            waited: self.waited.saturating_sub(before.waited),
+            voluntary: self.voluntary.saturating_sub(before.voluntary),
+            involuntary: self.involuntary.saturating_sub(before.involuntary),
+            resident: self.resident,
+        }
     }
 }
 
@@ -278,7 +282,7 @@ mod tests {
         client.connect(target).unwrap();
         let observer = Observer::start(target, Some(std::process::id()), true);
         let seen = observer.so_far();
-        assert!(seen.server.unwrap().resident > 100_000 && seen.thread.is_some() && seen.steal.is_some(), "{seen:?}");
+        assert!(seen.server.unwrap().resident > 100_000 && thread().is_some() && seen.steal.is_some(), "{seen:?}");
         assert_eq!((seen.server_drops, seen.client_drops), (Some(0), Some(0)));
         assert!(seen.retransmits.is_some() && seen.listen_overflows.is_some(), "{seen:?}");
     }

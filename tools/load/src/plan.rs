@@ -13,6 +13,7 @@ use crate::pace::Pace;
 use crate::payload::Content;
 use crate::schedule::{Process, Profile};
 use crate::sockets::{Dialler, Sources};
+use crate::team::Share;
 
 /// The longest payload of a UDP datagram over IPv4: 65,535 less 20 bytes of IP header and 8 of UDP header.
 pub const LONGEST_DATAGRAM: usize = 65_507;
@@ -43,6 +44,9 @@ pub struct Plan {
     pub late: Late,
     /// How to wait for the time of a send.
     pub pace: Pace,
+    /// Generators that make the load together, each on a thread of its own with its share of sockets and rate; at least 1,
+    /// and at most one for each socket.
+    pub threads: usize,
     /// The most datagrams that one system call sends; 1 does without segmentation and merging.
     pub longest_train: usize,
     /// One message in so many carries kernel timestamps; 0 is none.
@@ -98,6 +102,19 @@ impl Plan {
             Protocol::Tcp => vec![tcp],
             Protocol::Both => vec![udp, tcp],
         }
+    }
+
+    /// The lanes of all transports.
+    pub fn lanes(&self) -> usize {
+        self.transports().iter().map(|(_, lanes, _)| lanes).sum()
+    }
+
+    /// The sockets of one of the threads, and everything else as it is.
+    #[must_use]
+    pub fn part(&self, share: Share) -> Plan {
+        let part = |whole: usize| share.part(whole as u64) as usize;
+        let (udp_sockets, tcp_connections) = (part(self.udp_sockets), part(self.tcp_connections));
+        Plan { udp_sockets, tcp_connections, ..self.clone() }
     }
 
     /// The load before the measurement; `None` if there is to be none.

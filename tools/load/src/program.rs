@@ -83,7 +83,8 @@ impl Job {
         let system = |what: &'static str| move |error: io::Error| Refused::System(format!("{what}: {error}"));
         let seed = random_seed();
         let processors = host::processors();
-        let mut context = Context { command, processors: processors.len(), ..Context::default() };
+        let pinned_to = options.threads.pins(&processors);
+        let mut context = Context { command, processors: processors.len(), pinned_to, ..Context::default() };
         if let Some(target) = options.target.clone() {
             let plans = vec![options.plan(target, false, seed).map_err(Refused::Arguments)?];
             let signals = Signals::watch().map_err(system("cannot watch for signals"))?;
@@ -97,7 +98,8 @@ impl Job {
         let mut plans: Vec<Plan> = plans.into_iter().collect::<Result<_, _>>()?;
         let signals = Signals::watch().map_err(system("cannot watch for signals"))?;
         host::raise_open_file_limit();
-        let server = start_own_server(&mut context).map_err(system("cannot start a server"))?;
+        let server =
+            start_own_server(&mut context, options.threads.threads).map_err(system("cannot start a server"))?;
         for plan in &mut plans {
             plan.target.port = server.address().port();
         }
@@ -197,7 +199,7 @@ impl Job {
 }
 
 /// Starts a server of our own and notes it in the context.
-pub(crate) fn start_own_server(context: &mut Context) -> io::Result<OwnServer> {
+pub(crate) fn start_own_server(context: &mut Context, threads: usize) -> io::Result<OwnServer> {
     // The server gets the first processor and we the last, so that neither is measured waiting for the other.
     let apart = match host::processors()[..] {
         [first, .., last] => Some((first, last)),
@@ -205,7 +207,9 @@ pub(crate) fn start_own_server(context: &mut Context) -> io::Result<OwnServer> {
     };
     let server = OwnServer::start(apart.map(|(first, _)| first))?;
     context.server = Some(server.pid());
-    context.pinned_to = apart.map(|(_, last)| last).filter(|&last| host::pin(None, last));
+    if context.pinned_to.is_empty() && threads == 1 {
+        context.pinned_to = apart.map(|(_, last)| last).into_iter().collect();
+    }
     Ok(server)
 }
 

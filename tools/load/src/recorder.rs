@@ -116,6 +116,16 @@ pub struct Endings {
     pub timed_out: u64,
 }
 
+impl Endings {
+    /// Adds what another transport or another generator counted.
+    pub fn add(&mut self, other: &Endings) {
+        self.refused += other.refused;
+        self.reset += other.reset;
+        self.closed += other.closed;
+        self.timed_out += other.timed_out;
+    }
+}
+
 /// Everything that is measured on one transport.
 #[derive(Debug, Clone)]
 pub struct Recorder {
@@ -162,6 +172,18 @@ impl Recorder {
         self.lag.reset();
         self.by_size.reset();
         self.breakdown.reset();
+    }
+
+    /// Adds what another generator measured; not its evidence, which does not add up.
+    pub fn add(&mut self, other: &Recorder) {
+        const SAME: &str = "all histograms have the same bounds";
+        self.counts.add(&other.counts);
+        self.endings.add(&other.endings);
+        self.response.add(&other.response).expect(SAME);
+        self.service.add(&other.service).expect(SAME);
+        self.lag.add(&other.lag).expect(SAME);
+        self.by_size.add(&other.by_size);
+        self.breakdown.add(&other.breakdown);
     }
 
     /// Notes that a message left.

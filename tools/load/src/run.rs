@@ -13,12 +13,12 @@ use crate::companions::{Companions, Tally};
 use crate::engine::{Engine, Totals, Transport};
 use crate::facts::Measured;
 use crate::floor::{self, Floor};
-use crate::generator::{Generator, Wish};
+use crate::generator::Wish;
 use crate::host::{self, Cpu};
 use crate::observer::{Course, Observation, Observer, Usage};
 use crate::payload::Content;
 use crate::plan::{Plan, nanos};
-use crate::recorder::{self, Recorder};
+use crate::recorder::Recorder;
 use crate::report::breakdown::Breakdown;
 use crate::report::by_size::BySize;
 use crate::report::crowd::Churn;
@@ -27,6 +27,7 @@ use crate::report::document::{
 };
 use crate::report::intervals::Interval;
 use crate::report::worst::InFlight;
+use crate::team::{Sight, Team};
 use crate::verdict;
 
 /// Exit codes of a run, from the least to the most important.
@@ -105,8 +106,8 @@ pub struct Context {
     pub server: Option<u32>,
     /// The processors that the program may use, for the record.
     pub processors: usize,
-    /// The one of them that the calling thread is bound to.
-    pub pinned_to: Option<Cpu>,
+    /// Those of them that generators are bound to, in turn; none: to none. The first generator is the calling thread.
+    pub pinned_to: Vec<Cpu>,
 }
 
 /// Makes a run on the calling thread. `watch` is told how it goes, some twenty times a second, and may end it.
@@ -125,7 +126,9 @@ pub struct Session {
     address: SocketAddr,
     /// A machine without a floor, for want of sockets or threads, is measured all the same.
     floor: Option<Floor>,
-    generator: Generator,
+    /// The processor that the calling thread is bound to.
+    pinned_to: Option<Cpu>,
+    team: Team,
     /// Those of the first measurement: they end with it.
     companions: Option<Companions>,
     local: bool,
@@ -138,19 +141,21 @@ impl Session {
     pub fn open(plan: &Plan, context: &Context, watch: &mut dyn FnMut(&Progress) -> Wish) -> Result<Self, Failure> {
         let cannot_reach = |error: io::Error| Failure(format!("cannot reach {}: {error}", plan.target));
         let address = opening::choose_address(plan).map_err(cannot_reach)?;
-        let floor = floor::measure(context.pinned_to).ok();
-        let (generator, companions) = opening::open(plan, address, watch)?;
+        let pinned_to = context.pinned_to.first().copied().filter(|&cpu| host::pin(None, cpu));
+        let floor = floor::measure(pinned_to).ok();
+        let (team, companions) = opening::open(plan, address, &context.pinned_to, watch)?;
         let local = host::is_local(address);
         let server = context.server.or_else(|| {
             let (transport, ..) = *plan.transports().first()?;
             host::listener(address, transport).filter(|_| local)
         });
-        Ok(Session { context: context.clone(), address, floor, generator, companions, local, server, warmup_ns: 0 })
+        let context = context.clone();
+        Ok(Session { context, address, floor, pinned_to, team, companions, local, server, warmup_ns: 0 })
     }
 
-    /// The engine, with what the last measurement left in it.
+    /// The engine of the first generator, with what the last measurement left in it.
     pub fn engine(&self) -> &Engine {
-        self.generator.engine()
+        self.team.first()
     }
 
     /// Makes the warm-up of the plan, if it has one, and forgets it.
@@ -158,7 +163,7 @@ impl Session {
         let mut watcher = Watcher { plan, watch, interrupted: false, course: Course::default() };
         let clock = Clock::start();
         if let Some(stage) = plan.warmup_stage() {
-            watcher.run(&mut self.generator, &stage, Part::WarmUp)?;
+            watcher.run(&mut self.team, &stage, Part::WarmUp)?;
         }
         if watcher.interrupted {
             return Err(Failure("interrupted during the warm-up: nothing was measured".into()));
@@ -170,31 +175,29 @@ impl Session {
     /// Makes the measurement of the plan, which must have the connections and the payload that this was opened with.
     pub fn measure(&mut self, plan: &Plan, watch: &mut dyn FnMut(&Progress) -> Wish) -> Result<Document, Failure> {
         let mut watcher = Watcher { plan, watch, interrupted: false, course: Course::default() };
-        let generator = &mut self.generator;
+        let team = &mut self.team;
         let clock = Clock::start();
         let start_unix_ns = nanos(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
         let observer = Observer::start(self.address, self.server, self.local);
         let began = clock.now();
         watcher.course = Course::start(self.server);
-        generator.record_intervals(nanos(plan.interval));
-        let spun_before = generator.spun();
-        watcher.run(generator, &plan.measured_stage(), Part::Measurement)?;
+        team.record_intervals(nanos(plan.interval));
+        watcher.run(team, &plan.measured_stage(), Part::Measurement)?;
         let wall_ns = clock.now() - began;
         let companions = self.companions.take().map(Companions::finish).transpose();
         let companions =
             companions.map_err(|error| Failure(format!("the companions of the run broke off: {error}")))?;
         watcher.course.end(wall_ns);
-        let spun = generator.spun() - spun_before;
+        let spun = team.efforts().map(|effort| effort.spun).sum();
         let seen = observer.so_far();
-        let engine = generator.engine();
         let time = Time {
             start_unix_ns,
             warmup_ns: self.warmup_ns,
-            measured_ns: engine.sending_time(),
-            drain_ns: wall_ns.saturating_sub(engine.sending_time()),
+            measured_ns: team.sending_time(),
+            drain_ns: wall_ns.saturating_sub(team.sending_time()),
             interrupted: watcher.interrupted,
         };
-        let sent = engine.totals().sent;
+        let sent = team.totals().sent;
         let process = |pid: u32, usage: Usage| process(pid, usage, sent, wall_ns);
         let own = seen.own.map(|usage| Process { spun_ns: Some(spun), ..process(std::process::id(), usage) });
         let parts = Parts {
@@ -206,11 +209,11 @@ impl Session {
             floor: self.floor,
             seen,
             wall: wall_ns,
-            spun,
             companions,
+            pinned_to: self.pinned_to,
             course: watcher.course,
         };
-        Ok(document(plan, &self.context, generator, parts))
+        Ok(document(plan, &self.context, team, parts))
     }
 }
 
@@ -238,18 +241,17 @@ struct Watcher<'a> {
 }
 
 impl Watcher<'_> {
-    fn run(&mut self, generator: &mut Generator, stage: &crate::engine::Stage, part: Part) -> Result<(), Failure> {
+    fn run(&mut self, team: &mut Team, stage: &crate::engine::Stage, part: Part) -> Result<(), Failure> {
         let patience = nanos(self.plan.udp_timeout.max(self.plan.tcp_timeout) * HOPELESS_TIMEOUTS);
         let watcher = &mut *self;
         let mut seen = 0;
-        let mut watch = |engine: &Engine, elapsed: Nanos| {
-            let totals = engine.totals();
-            let (intervals, number) = engine.intervals();
+        let mut watch = |sight: &Sight, elapsed: Nanos| {
+            let Sight { totals, intervals: number, quantiles } = *sight;
             if number > seen {
                 seen = number;
                 watcher.course.read(elapsed);
             }
-            let latest = intervals.last().map(|interval| Latest { number, quantiles: interval.quantiles });
+            let latest = (number > 0).then_some(Latest { number, quantiles });
             let wish = (watcher.watch)(&Progress { part, elapsed, totals, latest });
             watcher.interrupted |= wish != Wish::Continue;
             let nothing_came = totals.replied + totals.wrong_answers == 0;
@@ -258,17 +260,16 @@ impl Watcher<'_> {
             }
             wish
         };
-        generator
-            .run(stage, &mut watch)
+        team.run(stage, &mut watch)
             .map_err(|error| Failure(format!("the run of {} broke off: {error}", self.plan.target)))?;
-        let totals = generator.engine().totals();
+        let totals = team.totals();
         if totals.replied + totals.wrong_answers > 0 || self.interrupted {
             return Ok(());
         }
-        let reason = match generator.broken_by() {
+        let reason = match team.broken_by() {
             Some(error) => error.to_string(),
             None if totals.refused > 0 => "connection refused".into(),
-            None if !generator.engine().has_live_lanes() => "the server closed every connection".into(),
+            None if !team.has_live_lanes() => "the server closed every connection".into(),
             None => format!("not one of {} messages was answered", totals.sent),
         };
         Err(Failure(format!("no reply from {}: {reason}", self.plan.target)))
@@ -285,47 +286,28 @@ struct Parts {
     floor: Option<Floor>,
     seen: Observation,
     wall: Nanos,
-    spun: Nanos,
     companions: Option<Tally>,
+    pinned_to: Option<Cpu>,
     course: Course,
 }
 
-fn document(plan: &Plan, context: &Context, generator: &Generator, parts: Parts) -> Document {
-    let mut counts = recorder::Counts::default();
-    let mut endings = recorder::Endings::default();
+fn document(plan: &Plan, context: &Context, team: &Team, parts: Parts) -> Document {
     let mut total = Recorder::default();
     let mut per_transport = std::collections::BTreeMap::new();
-    for (transport, recorder) in generator.engine().recorders() {
-        counts.add(&recorder.counts);
-        endings.refused += recorder.endings.refused;
-        endings.reset += recorder.endings.reset;
-        endings.closed += recorder.endings.closed;
-        endings.timed_out += recorder.endings.timed_out;
-        for (sum, part) in [
-            (&mut total.response, &recorder.response),
-            (&mut total.service, &recorder.service),
-            (&mut total.lag, &recorder.lag),
-        ] {
-            sum.add(part).expect("all histograms have the same bounds");
-        }
-        total.by_size.add(&recorder.by_size);
-        let connect = (transport == Transport::Tcp).then(|| generator.connect_times());
-        let latency = latencies(recorder, recorder.evidence.effective_size(), connect);
+    let connect_times = (team.opened() > 0).then(|| team.connect_times());
+    for (transport, recorder) in team.merged() {
+        total.add(&recorder);
+        let each = team.recorders().filter(|(of, _)| *of == transport);
+        let size = each.map(|(_, recorder)| recorder.evidence.effective_size()).sum();
+        let connect = connect_times.as_ref().filter(|_| transport == Transport::Tcp);
+        let latency = latencies(&recorder, size, connect);
         let breakdown = Breakdown::of(&recorder.breakdown);
         let part = PerTransport { counts: (&recorder.counts).into(), latency, breakdown };
         per_transport.insert(transport.name().to_owned(), part);
     }
-    let connect = (generator.opened() > 0).then(|| generator.connect_times());
-    let measured = Measured {
-        plan,
-        engine: generator.engine(),
-        counts: &counts,
-        endings: &endings,
-        total: &total,
-        seen: &parts.seen,
-        wall: parts.wall,
-        spun: parts.spun,
-    };
+    let (counts, endings) = (total.counts, total.endings);
+    let measured =
+        Measured { plan, team, counts: &counts, endings: &endings, total: &total, seen: &parts.seen, wall: parts.wall };
     let facts = measured.facts(parts.floor.as_ref());
     let exit = if counts.wrong_answers() > 0 || parts.companions.is_some_and(|tally| tally.is_wrong()) {
         exit::WRONG_PAYLOAD
@@ -336,7 +318,7 @@ fn document(plan: &Plan, context: &Context, generator: &Generator, parts: Parts)
     };
     let of_interval =
         |one: &crate::intervals::Interval| Interval::of(one, parts.course.between(one.start, one.start + one.length));
-    let intervals = generator.engine().intervals().0.iter().map(of_interval).collect();
+    let intervals = team.intervals().iter().map(of_interval).collect();
     Document {
         schema: SCHEMA.into(),
         tool: Tool { version: env!("CARGO_PKG_VERSION").into() },
@@ -350,22 +332,23 @@ fn document(plan: &Plan, context: &Context, generator: &Generator, parts: Parts)
         env: Environment {
             kernel: host::kernel(),
             cores: context.processors,
-            pinned_to: context.pinned_to,
+            pinned_to: parts.pinned_to.filter(|_| plan.threads == 1),
+            threads_pinned_to: if plan.threads > 1 { context.pinned_to.clone() } else { Vec::new() },
             local: parts.local,
         },
         time: parts.time,
         counts: Counts::from(&counts),
         connections: Connections {
-            opened: generator.opened() as u64,
+            opened: team.opened() as u64,
             refused: endings.refused,
             reset: endings.reset,
             closed: endings.closed,
             timeouts: endings.timed_out,
         },
-        churn: plan.crowd.churn.zip(generator.churned()).map(|(messages, churned)| Churn::new(messages, churned)),
+        churn: plan.crowd.churn.zip(team.churned()).map(|(messages, churned)| Churn::new(messages, &churned)),
         companions: parts.companions,
         in_flight: facts.little.map(|(mean, little)| InFlight { mean, little }),
-        latency: latencies(&total, measured.effective_size(), connect),
+        latency: latencies(&total, measured.effective_size(), connect_times.as_ref()),
         per_transport,
         per_size: BySize::all(&total.by_size),
         intervals,
@@ -389,6 +372,7 @@ fn config(plan: &Plan) -> Config {
         plan: model.profile,
         arrivals: model.arrivals.map(|process| process.to_string()),
         pipeline: model.window,
+        threads: (plan.threads > 1).then_some(plan.threads),
         datagrams_per_send: plan.longest_train,
         udp_sockets: plan.udp_sockets,
         tcp_connections: plan.tcp_connections,

@@ -5,6 +5,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::time::Duration;
 
 use shout::target::{Protocol, Target};
+use shout_load::clock::Clock;
 use shout_load::engine::{Demand, Stage};
 use shout_load::generator::{Generator, Wish};
 use shout_load::late::Late;
@@ -53,6 +54,7 @@ fn allocations_of(demand: Demand) -> u64 {
         content: 64.into(),
         late: Late::Queue,
         pace: Pace::Hybrid,
+        threads: 1,
         longest_train: 64,
         stamp_one_in: 64,
         udp_timeout: Duration::from_secs(5),
@@ -61,8 +63,9 @@ fn allocations_of(demand: Demand) -> u64 {
         interval: Duration::from_secs(1),
         crowd: Crowd::default(),
     };
-    let mut generator = Generator::open(&plan, address, &mut |_| true).unwrap();
-    let mut run = |stage: &Stage| generator.run(stage, &mut |_, _| Wish::Continue).unwrap();
+    let clock = Clock::start();
+    let mut generator = Generator::open(&plan, address, clock, &mut |_| true).unwrap();
+    let mut run = |stage: &Stage| generator.run(stage, clock.now(), &mut |_, _| Wish::Continue).unwrap();
     // The whole window at once, whatever the measurement comes to use of it on a busy machine.
     run(&Stage { demand: Demand::Closed { window: WINDOW }, ..plan.measured_stage() });
     let stage = plan.measured_stage();

@@ -85,7 +85,7 @@ impl Bench {
         let signals = Signals::watch().map_err(system("cannot watch for signals"))?;
         crate::host::raise_open_file_limit();
         let own_server = if is_own {
-            let server = start_own_server(&mut context).map_err(system("cannot start a server"))?;
+            let server = start_own_server(&mut context, plan.threads).map_err(system("cannot start a server"))?;
             plan.target.port = server.address().port();
             Some(server)
         } else {

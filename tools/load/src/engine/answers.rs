@@ -10,12 +10,13 @@ use crate::recorder::Recorder;
 impl Engine {
     /// A datagram arrived on a UDP lane.
     pub fn datagram(&mut self, index: usize, bytes: &[u8], now: Nanos) {
+        let own = self.identity(index, 0).lane;
         let Lane { book, group, sample, .. } = &mut self.lanes[index];
         let Book::Datagrams(ledger) = book else { return };
         let timeout = self.groups[*group].timeout;
         let recorder = &mut self.groups[*group].recorder;
         recorder.counts.bytes_received += bytes.len() as u64;
-        let (sequence, comparison) = match identify(&self.payload, ledger, index as u16, bytes) {
+        let (sequence, comparison) = match identify(&self.payload, ledger, own, bytes) {
             Answer::To { sequence, comparison } => (sequence, comparison),
             Answer::Stray => {
                 recorder.counts.stray += 1;
@@ -37,7 +38,7 @@ impl Engine {
         let settled = match arrival {
             Arrival::OnTime(flight) if is_intact => {
                 recorder.replied(flight, bytes.len(), now);
-                recorder.evidence.replied(flight, Identity { lane: index as u16, sequence }, now);
+                recorder.evidence.replied(flight, Identity { lane: own, sequence }, now);
                 sample.answered(sequence, flight);
                 true
             }
@@ -73,6 +74,7 @@ impl Engine {
 
     /// Bytes arrived on a TCP lane.
     pub fn stream(&mut self, index: usize, mut bytes: &[u8], now: Nanos) {
+        let own = self.identity(index, 0).lane;
         let group = self.lanes[index].group;
         self.groups[group].recorder.counts.bytes_received += bytes.len() as u64;
         while !bytes.is_empty() {
@@ -82,7 +84,7 @@ impl Engine {
                 recorder.counts.stray += 1;
                 return;
             };
-            let message = Identity { lane: index as u16, sequence: owed.sequence };
+            let message = Identity { lane: own, sequence: owed.sequence };
             let length = self.payload.length(message);
             let missing = length - owed.offset;
             let (piece, rest) = bytes.split_at(missing.min(bytes.len()));

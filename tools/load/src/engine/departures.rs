@@ -73,7 +73,7 @@ impl Engine {
         let room = if is_spread { Room::ONE } else { room };
         let mut filled = Filled::default();
         while self.messages_left > 0 && self.has_room(lane) {
-            let message = Identity { lane: lane as u16, sequence: self.lanes[lane].next_composed() };
+            let message = self.identity(lane, self.lanes[lane].next_composed());
             let length = self.payload.length(message);
             if !room.takes(filled, length) {
                 break;
@@ -103,6 +103,7 @@ impl Engine {
 
     /// The kernel took the `count` oldest messages composed on `lane`, in a system call made at `issued`.
     pub fn sent(&mut self, lane: usize, count: usize, issued: Nanos) {
+        let own = self.identity(lane, 0).lane;
         let Lane { book, group, .. } = &mut self.lanes[lane];
         let recorder = &mut self.groups[*group].recorder;
         for _ in 0..count {
@@ -110,7 +111,7 @@ impl Engine {
                 Book::Datagrams(ledger) => (ledger.next_issued(), ledger.issue(issued)),
                 Book::Stream(ledger) => (ledger.next_issued(), ledger.issue(issued)),
             };
-            recorder.sent(flight, self.payload.length(Identity { lane: lane as u16, sequence }));
+            recorder.sent(flight, self.payload.length(Identity { lane: own, sequence }));
         }
         recorder.evidence.sent(count, issued);
     }

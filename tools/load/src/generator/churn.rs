@@ -40,6 +40,17 @@ impl Default for Churned {
     }
 }
 
+impl Churned {
+    /// Adds what another generator did.
+    pub fn add(&mut self, other: &Churned) {
+        self.closed += other.closed;
+        self.opened += other.opened;
+        self.refused += other.refused;
+        self.failed += other.failed;
+        self.connect.add(&other.connect).expect("all histograms have the same bounds");
+    }
+}
+
 /// What there is to remember about connections that are being replaced.
 #[derive(Debug)]
 pub(super) struct Replacing {

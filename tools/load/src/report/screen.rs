@@ -59,6 +59,13 @@ fn header(text: &mut String, run: &Document) -> std::fmt::Result {
     if run.per_transport.contains_key("tcp") {
         parts.push(plural(config.tcp_connections, "TCP connection"));
     }
+    if let Some(threads) = config.threads {
+        parts.push(plural(threads, "thread"));
+    }
+    if !run.env.threads_pinned_to.is_empty() {
+        let cpus: Vec<String> = run.env.threads_pinned_to.iter().map(ToString::to_string).collect();
+        parts.push(format!("on cpus {}", cpus.join(", ")));
+    }
     if let Some(cpu) = run.env.pinned_to {
         parts.push(format!("on cpu {cpu}"));
     }

@@ -8,10 +8,11 @@ use super::{Failure, Part, Progress};
 use crate::clock::Clock;
 use crate::companions::Companions;
 use crate::engine::{Totals, Transport};
-use crate::generator::{Generator, Wish};
-use crate::host;
+use crate::generator::Wish;
+use crate::host::{self, Cpu};
 use crate::payload::Payload;
 use crate::plan::Plan;
+use crate::team::Team;
 
 /// Files that a run opens besides its sockets: polls, timers, standard streams, `/proc`, and some to spare.
 const OTHER_FILES: u64 = 40;
@@ -24,13 +25,13 @@ const PROBE_WAIT: Duration = Duration::from_millis(300);
 pub(super) fn open(
     plan: &Plan,
     address: SocketAddr,
+    cpus: &[Cpu],
     watch: &mut dyn FnMut(&Progress) -> Wish,
-) -> Result<(Generator, Option<Companions>), Failure> {
+) -> Result<(Team, Option<Companions>), Failure> {
     let streams: usize =
         plan.transports().iter().filter(|(transport, ..)| !transport.is_datagrams()).map(|part| part.1).sum();
-    let lanes: usize = plan.transports().iter().map(|(_, lanes, _)| lanes).sum();
     let of = streams + plan.crowd.companions();
-    enough_files(lanes + plan.crowd.companions())?;
+    enough_files(plan.lanes() + plan.crowd.companions())?;
     if let Some(source) = plan.crowd.source.filter(|source| source.addr().is_ipv4() != address.is_ipv4()) {
         return Err(Failure(format!("--source {source} and the target's address {address} are of two families")));
     }
@@ -43,10 +44,10 @@ pub(super) fn open(
         io::ErrorKind::Interrupted => Failure("interrupted while connections were opened: nothing was measured".into()),
         _ => Failure(format!("cannot reach {}: {error}", plan.target)),
     };
-    let generator = Generator::open(plan, address, &mut tell).map_err(failed)?;
+    let team = Team::open(plan, address, cpus, &mut tell).map_err(failed)?;
     let dialler = plan.crowd.dialler(address);
     let companions = Companions::start(&plan.crowd, &dialler, &mut |open| tell(streams + open)).map_err(failed)?;
-    Ok((generator, companions))
+    Ok((team, companions))
 }
 
 /// Says it plainly where the limit on open files does not allow so many sockets.

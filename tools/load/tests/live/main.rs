@@ -12,6 +12,7 @@ mod servers;
 mod shape;
 mod showing;
 mod stamps;
+mod threads;
 mod trace;
 mod trains;
 mod verify;

@@ -10,6 +10,7 @@ mod omission;
 mod ramps;
 mod simulator;
 mod sizes;
+mod threads;
 
 use proptest::prelude::*;
 use rand_xoshiro::Xoshiro256PlusPlus;

@@ -23,6 +23,7 @@ impl Document {
                 rate: None,
                 plan: None,
                 arrivals: None,
+                threads: None,
                 datagrams_per_send: 1,
                 pipeline: Some(1),
                 udp_sockets: 1,

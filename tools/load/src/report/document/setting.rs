@@ -35,6 +35,9 @@ pub struct Config {
     pub arrivals: Option<String>,
     /// The most messages in flight on each socket, where there is a bound.
     pub pipeline: Option<u64>,
+    /// How many generators made the load together, each on a thread of its own, where there was more than one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub threads: Option<usize>,
     /// The most datagrams that one system call may send; they share one time of issue.
     pub datagrams_per_send: usize,
     /// How many UDP sockets, if the target has UDP.
@@ -77,6 +80,9 @@ pub struct Environment {
     pub cores: usize,
     /// The number of the processor that the generator was bound to, if it was.
     pub pinned_to: Option<usize>,
+    /// The processors that several generators were bound to, in turn.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub threads_pinned_to: Vec<usize>,
     /// Whether the target is this machine.
     pub local: bool,
 }

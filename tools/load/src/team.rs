@@ -1,0 +1,328 @@
+//! Several generators that make one load: each on its own thread, with its own sockets and its own accounts, and with its
+//! share of connections and rate. Does I/O: threads.
+//!
+//! They share nothing while they run but a clock and the moment at which they begin. What they measured is added up
+//! afterwards, and loses nothing by it: histograms and counts are sums, and a process of arrivals that was divided is
+//! whole again, Poisson because the sum of Poisson processes is one, constant because the shares are offset.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use crate::clock::{Clock, Nanos};
+use crate::engine::{Engine, Stage, Totals, Transport};
+use crate::generator::{Churned, Generator, Wish};
+use crate::host::{self, Cpu};
+use crate::intervals::{self, Interval};
+use crate::late::Late;
+use crate::loss::Bursts;
+use crate::observer::{self, Usage};
+use crate::payload::Payload;
+use crate::plan::Plan;
+use crate::recorder::{self, Recorder};
+
+/// Between the decision to begin and the beginning, for the threads to be there by then: some twenty times what it takes
+/// to start one.
+const START_AHEAD: Nanos = 2_000_000;
+
+/// How often whoever watches is asked when the first generator is done before the others.
+const WATCH_INTERVAL: Duration = Duration::from_millis(20);
+
+/// One place in a team.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// Counted from 0.
+    pub index: usize,
+    /// How many there are.
+    pub of: usize,
+}
+
+impl Share {
+    /// All of it.
+    pub const WHOLE: Share = Share { index: 0, of: 1 };
+
+    /// This one's part of so many things; the shares add up to all of them, and differ by one at most.
+    pub fn part(self, whole: u64) -> u64 {
+        let (index, of) = (self.index as u64, self.of as u64);
+        whole / of + u64::from(index < whole % of)
+    }
+}
+
+/// How the load goes, over all generators.
+#[derive(Debug, Clone, Copy)]
+pub struct Sight {
+    /// What has happened so far.
+    pub totals: Totals,
+    /// Intervals that have ended.
+    pub intervals: u64,
+    /// The median and the 99th percentile of the response times in the last of them; `None` without a reply. With several
+    /// generators: of the first one.
+    pub quantiles: Option<(Nanos, Nanos)>,
+}
+
+/// What a generator's thread did in a stage.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Effort {
+    /// What the kernel counted for the thread, where it tells.
+    pub usage: Option<Usage>,
+    /// Processor time that it spent on nothing but waiting for a time.
+    pub spun: Nanos,
+}
+
+#[derive(Debug)]
+struct Member {
+    generator: Generator,
+    share: Share,
+    cpu: Option<Cpu>,
+    effort: Effort,
+}
+
+/// Generators with open sockets, at least one.
+#[derive(Debug)]
+pub struct Team {
+    members: Vec<Member>,
+    clock: Clock,
+}
+
+impl Team {
+    /// Opens every socket of the plan. Each generator is bound to one of the processors `cpus`, in turn; none: to none.
+    /// `tell` is told how many connections are open, and may end it.
+    pub fn open(
+        plan: &Plan,
+        address: SocketAddr,
+        cpus: &[Cpu],
+        tell: &mut dyn FnMut(usize) -> bool,
+    ) -> io::Result<Self> {
+        let clock = Clock::start();
+        let (mut members, mut open, mut first_lane) = (Vec::new(), 0, 0_u16);
+        for index in 0..plan.threads {
+            let share = Share { index, of: plan.threads };
+            let part = plan.part(share);
+            let mut generator = Generator::open(&part, address, clock, &mut |more| tell(open + more))?;
+            generator.take_part(share, first_lane);
+            open += generator.opened();
+            first_lane += part.lanes() as u16;
+            let cpu = (!cpus.is_empty()).then(|| cpus[index % cpus.len()]);
+            members.push(Member { generator, share, cpu, effort: Effort::default() });
+        }
+        Ok(Team { members, clock })
+    }
+
+    /// Cuts every stage from now on into intervals of this length, above 0.
+    pub fn record_intervals(&mut self, length: Nanos) {
+        self.members.iter_mut().for_each(|member| member.generator.record_intervals(length));
+    }
+
+    /// Runs a stage to its end: the first generator on the calling thread. `watch` is asked now and then whether to go on.
+    pub fn run(&mut self, stage: &Stage, watch: &mut dyn FnMut(&Sight, Nanos) -> Wish) -> io::Result<()> {
+        let [first, others @ ..] = &mut self.members[..] else { return Ok(()) };
+        let board = Board::new(others.len());
+        let clock = self.clock;
+        let began = if others.is_empty() { clock.now() } else { clock.now() + START_AHEAD };
+        let mut relay = |engine: &Engine, elapsed: Nanos| {
+            let (intervals, number) = engine.intervals();
+            let quantiles = intervals.last().and_then(|interval| interval.quantiles);
+            let totals = board.totals(engine.totals());
+            board.say(watch(&Sight { totals, intervals: number, quantiles }, elapsed))
+        };
+        thread::scope(|scope| {
+            let threads: Vec<_> = others
+                .iter_mut()
+                .enumerate()
+                .map(|(place, member)| {
+                    let board = &board;
+                    let run =
+                        move || member.run(stage, clock, began, &mut |engine, _| board.note(place, engine.totals()));
+                    thread::Builder::new().name(format!("generator {}", place + 1)).spawn_scoped(scope, run)
+                })
+                .collect();
+            let mut outcome = first.run(stage, clock, began, &mut relay);
+            // The first may be done before the others are, and whoever watches may want to stop them.
+            while threads.iter().flatten().any(|thread| !thread.is_finished()) {
+                thread::sleep(WATCH_INTERVAL);
+                relay(first.generator.engine(), clock.now().saturating_sub(began));
+            }
+            for thread in threads {
+                // A generator that could not begin or broke off ends the run, when the others have come to their end.
+                let ended = thread
+                    .and_then(|thread| thread.join().unwrap_or_else(|_| Err(io::Error::other("a generator panicked"))));
+                outcome = outcome.and(ended);
+            }
+            outcome
+        })
+    }
+
+    /// What was recorded, by transport, for each generator apart.
+    pub fn recorders(&self) -> impl Iterator<Item = (Transport, &Recorder)> {
+        self.engines().flat_map(Engine::recorders)
+    }
+
+    /// What was recorded, by transport, over all generators; without the evidence, which does not add up.
+    pub fn merged(&self) -> Vec<(Transport, Recorder)> {
+        let mut merged: Vec<(Transport, Recorder)> = Vec::new();
+        for (transport, recorder) in self.recorders() {
+            match merged.iter_mut().find(|(of, _)| *of == transport) {
+                Some((_, sum)) => sum.add(recorder),
+                None => merged.push((transport, recorder.clone())),
+            }
+        }
+        merged
+    }
+
+    /// The intervals of the last stage. Those of several generators are added up between the ends that they share.
+    pub fn intervals(&self) -> Vec<Interval> {
+        let each: Vec<&[Interval]> = self.engines().map(|engine| engine.intervals().0).collect();
+        intervals::merged(&each)
+    }
+
+    /// The runs of consecutive messages lost, over all UDP sockets.
+    pub fn bursts(&self) -> Bursts {
+        let mut sum = Bursts::default();
+        self.engines().for_each(|engine| sum.add(engine.bursts()));
+        sum
+    }
+
+    /// How long messages were sent in the last stage: until the last generator stopped.
+    pub fn sending_time(&self) -> Nanos {
+        self.engines().map(Engine::sending_time).max().unwrap_or(0)
+    }
+
+    /// What is sent; the same for all.
+    pub fn payload(&self) -> &Payload {
+        self.first().payload()
+    }
+
+    /// The engine of the first.
+    pub fn first(&self) -> &Engine {
+        self.members[0].generator.engine()
+    }
+
+    /// What each thread did in the last stage.
+    pub fn efforts(&self) -> impl Iterator<Item = Effort> {
+        self.members.iter().map(|member| member.effort)
+    }
+
+    /// Whether any connection or socket can still be used.
+    pub fn has_live_lanes(&self) -> bool {
+        self.engines().any(Engine::has_live_lanes)
+    }
+
+    /// What has happened in the last stage.
+    pub fn totals(&self) -> Totals {
+        self.engines().fold(Totals::default(), |sum, engine| sum.plus(engine.totals()))
+    }
+
+    /// How long each TCP connection took to open before the load began.
+    pub fn connect_times(&self) -> Histogram<u64> {
+        let mut sum = recorder::histogram();
+        for member in &self.members {
+            sum.add(member.generator.connect_times()).expect("all histograms have the same bounds");
+        }
+        sum
+    }
+
+    /// TCP connections opened before the load began.
+    pub fn opened(&self) -> usize {
+        self.members.iter().map(|member| member.generator.opened()).sum()
+    }
+
+    /// What the last stage did to its connections, where they are replaced.
+    pub fn churned(&self) -> Option<Churned> {
+        let each = self.members.iter().filter_map(|member| member.generator.churned());
+        each.cloned().reduce(|mut sum, other| {
+            sum.add(&other);
+            sum
+        })
+    }
+
+    /// The first error that took a socket out of service.
+    pub fn broken_by(&self) -> Option<&io::Error> {
+        self.members.iter().find_map(|member| member.generator.broken_by())
+    }
+
+    fn engines(&self) -> impl Iterator<Item = &Engine> {
+        self.members.iter().map(|member| member.generator.engine())
+    }
+}
+
+impl Member {
+    /// Runs its share of a stage on the calling thread, from `began` on.
+    fn run(
+        &mut self,
+        stage: &Stage,
+        clock: Clock,
+        began: Nanos,
+        watch: &mut dyn FnMut(&Engine, Nanos) -> Wish,
+    ) -> io::Result<()> {
+        if let Some(cpu) = self.cpu {
+            // Where it is refused the thread runs where it may.
+            host::pin(None, cpu);
+        }
+        let share = self.share;
+        let late = match stage.late {
+            Late::Cap(most) => Late::Cap(share.part(most as u64).max(1) as usize),
+            late @ (Late::Queue | Late::Shed(_)) => late,
+        };
+        let stage = Stage { messages: stage.messages.map(|whole| share.part(whole)), late, ..stage.clone() };
+        let (usage, spun) = (observer::thread(), self.generator.spun());
+        thread::sleep(Duration::from_nanos(began.saturating_sub(clock.now())));
+        let outcome = self.generator.run(&stage, began, watch);
+        let usage = observer::thread().zip(usage).map(|(now, before)| now.since(before));
+        self.effort = Effort { usage, spun: self.generator.spun() - spun };
+        outcome
+    }
+}
+
+/// Where the threads of a stage leave word for each other.
+struct Board {
+    /// What each but the first has counted so far.
+    totals: Vec<Mutex<Totals>>,
+    /// What `watch` wished last, as its number.
+    wish: AtomicU8,
+}
+
+impl Board {
+    fn new(others: usize) -> Self {
+        Board { totals: (0..others).map(|_| Mutex::default()).collect(), wish: AtomicU8::new(Wish::Continue as u8) }
+    }
+
+    /// One of the others says how far it is, and is told whether to go on.
+    fn note(&self, place: usize, totals: Totals) -> Wish {
+        const ALL: [Wish; 3] = [Wish::Continue, Wish::Stop, Wish::Abort];
+        *lock(&self.totals[place]) = totals;
+        ALL[usize::from(self.wish.load(Ordering::Relaxed))]
+    }
+
+    fn say(&self, wish: Wish) -> Wish {
+        self.wish.fetch_max(wish as u8, Ordering::Relaxed);
+        wish
+    }
+
+    fn totals(&self, own: Totals) -> Totals {
+        self.totals.iter().fold(own, |sum, totals| sum.plus(*lock(totals)))
+    }
+}
+
+fn lock(totals: &Mutex<Totals>) -> MutexGuard<'_, Totals> {
+    totals.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_add_up() {
+        for whole in [0, 1, 7, 8, 1000] {
+            let parts: Vec<u64> = (0..3).map(|index| Share { index, of: 3 }.part(whole)).collect();
+            assert_eq!(parts.iter().sum::<u64>(), whole);
+            assert!(parts[0] - parts[2] <= 1);
+        }
+        assert_eq!(Share::WHOLE.part(9), 9);
+    }
+}
