@@ -127,9 +127,11 @@ fn peers_and_sizes_in_one_batch_do_not_mix() {
 
 #[test]
 fn a_reply_leaves_from_the_address_that_was_asked() {
-    for (listen, asked) in [("0.0.0.0:0", "127.0.0.2"), ("[::]:0", "::1"), ("[::]:0", "127.0.0.3")] {
-        if asked.contains(':') && std::net::UdpSocket::bind("[::1]:0").is_err() {
-            println!("skipped {asked}: this host has no IPv6");
+    for (listen, asked) in
+        [("0.0.0.0:0", "127.0.0.2"), ("[::]:0", "::1"), ("[::]:0", "127.0.0.3"), ("[::ffff:0.0.0.0]:0", "127.0.0.3")]
+    {
+        if listen.contains(':') && std::net::UdpSocket::bind("[::1]:0").is_err() {
+            println!("skipped {asked} of {listen}: this host has no IPv6");
             continue;
         }
         let mut server = server(&["--listen", listen]);
@@ -144,20 +146,26 @@ fn a_reply_leaves_from_the_address_that_was_asked() {
 
 #[test]
 fn a_broadcast_is_not_answered() {
-    let mut server = server(&["--listen", "0.0.0.0:0"]);
-    let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    client.set_broadcast(true).unwrap();
-    client.send_to(b"everybody?", ("127.255.255.255", server.address().port())).unwrap();
-    client.send_to(b"you?", ("127.0.0.1", server.address().port())).unwrap();
-    client.set_read_timeout(Some(PATIENCE)).unwrap();
-    let end = Instant::now() + PATIENCE;
-    while server.counters().udp_replied == 0 && Instant::now() < end {
-        server.turn(Some(Duration::from_millis(10))).unwrap();
+    for listen in ["0.0.0.0:0", "[::]:0", "[::ffff:0.0.0.0]:0"] {
+        if listen.contains(':') && std::net::UdpSocket::bind("[::1]:0").is_err() {
+            println!("skipped {listen}: this host has no IPv6");
+            continue;
+        }
+        let mut server = server(&["--listen", listen]);
+        let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.set_broadcast(true).unwrap();
+        client.send_to(b"everybody?", ("127.255.255.255", server.address().port())).unwrap();
+        client.send_to(b"you?", ("127.0.0.1", server.address().port())).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        let end = Instant::now() + PATIENCE;
+        while server.counters().udp_replied == 0 && Instant::now() < end {
+            server.turn(Some(Duration::from_millis(10))).unwrap();
+        }
+        let mut buffer = [0; 64];
+        let (length, _) = client.recv_from(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], b"YOU?", "{listen}");
+        assert_eq!((server.counters().udp_dropped_group, server.counters().udp_replied), (1, 1), "{listen}");
     }
-    let mut buffer = [0; 64];
-    let (length, _) = client.recv_from(&mut buffer).unwrap();
-    assert_eq!(&buffer[..length], b"YOU?");
-    assert_eq!((server.counters().udp_dropped_group, server.counters().udp_replied), (1, 1));
 }
 
 #[test]

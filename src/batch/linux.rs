@@ -84,7 +84,7 @@ impl Linux {
         let address = socket.local_addr()?;
         let _ = set(fd, libc::SOL_UDP, libc::UDP_GRO, 1);
         let _ = set(fd, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1);
-        if address.ip().is_unspecified() {
+        if address.ip().to_canonical().is_unspecified() {
             match address {
                 SocketAddr::V4(_) => set(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?,
                 SocketAddr::V6(_) => {
