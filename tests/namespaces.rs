@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream, 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use socket2::{Domain, Protocol, Socket, Type};
 
 mod common;
@@ -181,6 +182,46 @@ fn an_ipv6_network_shares_one_limit_and_another_has_its_own() {
         (201 - 1 - most..=201 - 1 - 5).contains(&dropped),
         "{dropped} of {received} dropped, at most {most} allowed"
     );
+}
+
+/// Peers to whom no datagram can leave, each for a reason of its own, in the middle of a batch.
+#[test]
+fn a_peer_to_whom_nothing_can_be_sent_costs_nobody_else_an_answer() {
+    const EACH: u64 = 5;
+    for how in ["auto", "portable"] {
+        let Some(namespace) = Namespace::new() else { return };
+        for kind in ["unreachable", "prohibit", "blackhole"] {
+            namespace.ip(&format!("route add {kind} 192.0.2.{}", kind.len()));
+        }
+        let mut program = namespace.start("127.0.0.1:12000", &["--udp-io", how]);
+        let address = program.address;
+        let clients = [(); 3].map(|()| namespace.inside(|| udp_client(address)));
+        // Stopped, it finds them all in its queue when it goes on. To the first of them there is no route at all.
+        program.signal(Signal::STOP);
+        let bad = [0, "unreachable".len(), "prohibit".len(), "blackhole".len()];
+        for host in bad {
+            for client in &clients {
+                client.send_to(b"before", address).unwrap();
+            }
+            for _ in 0..EACH {
+                forge(&namespace, (Ipv4Addr::new(192, 0, 2, host as u8), 7).into(), address, b"never mind");
+            }
+        }
+        for client in &clients {
+            client.send_to(b"behind", address).unwrap();
+        }
+        program.signal(Signal::CONT);
+        for client in &clients {
+            let mut answer = [0; 64];
+            for wanted in [b"BEFORE"; 4].into_iter().chain([b"BEHIND"]) {
+                let length = client.recv(&mut answer).unwrap();
+                assert_eq!(&answer[..length], wanted, "{how}");
+            }
+        }
+        let counted = ["udp_received", "udp_replied", "udp_dropped_send_error"].map(|name| program.counter(name));
+        let (good, bad) = (5 * clients.len() as u64, EACH * bad.len() as u64);
+        assert_eq!(counted, [good + bad, good, bad], "{how}");
+    }
 }
 
 #[test]
