@@ -24,8 +24,8 @@ pub struct Passed {
 
 /// Takes the sockets that `LISTEN_FDS` announces to this process; `None` where it announces none.
 ///
-/// There is one of each kind at most, so that their kinds tell them apart, and their names (`LISTEN_FDNAMES`) are not
-/// looked at. Fails where a descriptor is anything else. Only the first call finds any.
+/// There is one of each kind at most, so that their kinds tell them apart. Their names (`LISTEN_FDNAMES`) are not looked
+/// at: whoever writes a unit may choose any, and a wrong one would stop a server whose sockets are right. Fails where a descriptor is anything else. Only the first call finds any.
 pub fn passed_sockets() -> io::Result<Option<Passed>> {
     let mut descriptors = ListenFd::from_env();
     let mut passed = Passed::default();

@@ -274,6 +274,24 @@ fn one_socket_is_enough() {
     }
 }
 
+/// A manager names them after its own units. The server tells them by their kinds.
+#[test]
+fn names_of_passed_sockets_change_nothing() {
+    let (tcp, udp) = sockets();
+    let address = tcp.local_addr().unwrap();
+    for names in ["shout.socket:shout.socket", "udp:tcp", "x:y", "one", "three:too:many", "::", "", "\u{7f}=%s:ü"] {
+        let server = Server::start(passing(descriptors(&tcp, &udp), &[]).env("LISTEN_FDNAMES", names));
+        assert_eq!(server.listening(), ("udp+tcp".to_owned(), address), "{names:?}");
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.send_to(b"datagram", address).unwrap();
+        let mut answer = [0; 8];
+        retried(|| client.recv(&mut answer)).unwrap();
+        assert_eq!(&answer, b"DATAGRAM", "{names:?}");
+        server.stop();
+    }
+}
+
 #[test]
 fn sockets_that_are_not_ours_or_not_what_is_served_are_refused() {
     let (tcp, udp) = sockets();
