@@ -15,6 +15,7 @@ use socket2::SockRef;
 use crate::batch;
 use crate::connection::{Connection, Next, Scratch};
 use crate::counters::Counters;
+use crate::histograms::DRIVE_EXPONENT;
 use crate::idle::{Queue, Quiet};
 use crate::trace::{self, Event};
 use crate::uppercase::Case;
@@ -23,6 +24,8 @@ use crate::uppercase::Case;
 /// a seventh fewer bytes a second, for each found its peer's window full and had to open it by an acknowledgement, and
 /// what that set free the kernel sent on our time.
 pub const DRIVE_BYTES_MAX: usize = 4 * CHUNK_LEN;
+
+const _: () = assert!(DRIVE_BYTES_MAX == 1 << DRIVE_EXPONENT, "the histogram of drives ends with the longest");
 
 /// A turn begins no further drive once its drives have read so much. The rest keep their places in the queue. Four times
 /// as much moved no more bytes a second.

@@ -8,6 +8,9 @@ use std::fmt;
 /// The largest power of two that has a bucket of its own: 2³⁰, a second in nanoseconds or a gibibyte.
 pub const EXPONENT_MAX: usize = 30;
 
+/// The most bytes that one drive reads, as a power of two. `connections`, which bounds them, asserts that it is.
+pub const DRIVE_EXPONENT: usize = 20;
+
 /// One for zero, one for each power of two, and one for all that is larger.
 const BUCKETS: usize = EXPONENT_MAX + 3;
 
@@ -92,7 +95,7 @@ pub struct Shown<'a> {
 
 /// Declares the histograms once: the struct, and the list that the output walks.
 macro_rules! histograms {
-    ($($(#[doc = $help:literal])+ $name:ident: $unit:ident, $first:literal, $last:literal;)+) => {
+    ($($(#[doc = $help:literal])+ $name:ident: $unit:ident, $first:literal, $last:expr;)+) => {
         /// The sizes of what the loop does at a time.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
         pub struct Histograms {
@@ -130,7 +133,7 @@ histograms! {
     /// Datagrams that one send call took.
     udp_send_datagrams: Number, 0, 12;
     /// Bytes that one drive of a connection read.
-    tcp_drive_bytes: Bytes, 0, 18;
+    tcp_drive_bytes: Bytes, 0, DRIVE_EXPONENT;
 }
 
 #[cfg(test)]
