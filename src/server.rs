@@ -257,10 +257,11 @@ impl Server {
             // Once and for all: interest lives in the connection, and the kernel is never asked again.
             let registered =
                 connections.stream_mut(token).map(|stream| registry.register(stream, token, STREAM_INTEREST));
-            if !matches!(registered, Some(Ok(()))) {
+            if matches!(registered, Some(Ok(()))) {
+                trace::span(|| Traced::Accept { slot: token.0 as u32 });
+            } else {
                 connections.reject(token, counters);
             }
-            trace::span(|| Traced::Accept { slot: token.0 as u32 });
         });
     }
 
