@@ -116,7 +116,7 @@ pub struct Config {
     pub workers: usize,
 
     /// Keep each loop on one processor: the first on the first of these, and so on, round again
-    #[arg(long, value_name = "CPU,…", value_delimiter = ',')]
+    #[arg(long, value_name = "CPU,…", value_delimiter = ',', value_parser = processor)]
     pub pin: Vec<usize>,
 
     /// Never sleep: poll without end, for half the round-trip time and a whole processor for each loop
@@ -151,8 +151,8 @@ pub struct Config {
     pub quiet: bool,
 }
 
-/// An address of a host. A socket bound to a group would answer everything that is sent to the group.
-fn listen_address(text: &str) -> Result<SocketAddr, String> {
+/// An address of a host, with a port. A socket bound to a group would answer everything that is sent to the group.
+pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
     let address: SocketAddr = text.parse().map_err(|_| "an address looks like 127.0.0.1:12000 or [::1]:12000")?;
     match address.ip().to_canonical() {
         ip if ip.is_multicast() || ip == Ipv4Addr::BROADCAST => {
@@ -192,6 +192,11 @@ fn workers(text: &str) -> Result<usize, String> {
         count if count > WORKERS_MAX => Err(format!("at most {WORKERS_MAX} are possible")),
         count => Ok(count as usize),
     }
+}
+
+/// The number of a processor.
+fn processor(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "processors are numbers such as 0 or 0,2".into())
 }
 
 /// A socket buffer: the kernel takes the size as a C `int` and doubles it.

@@ -26,6 +26,7 @@ fn tests_of(command: &str) -> (Vec<PathBuf>, &str) {
     let words: Vec<&str> = command.split(' ').skip_while(|word| word.contains('=')).collect();
     let (package, rest) = match words[..] {
         ["cargo", "test", "-p", "shout-client", ref rest @ ..] => (root.join("tools/client"), rest),
+        ["cargo", "test", "-p", "generate", ref rest @ ..] => (root.join("tools/deploy/generate"), rest),
         ["cargo", "test", ref rest @ ..] => (root.to_owned(), rest),
         _ => panic!("{command:?} is no test"),
     };

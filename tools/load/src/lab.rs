@@ -33,7 +33,7 @@ use crate::run::exit;
 #[derive(Debug, Clone, Args)]
 pub struct Options {
     /// Where to listen, on UDP and TCP; port 0 is any free one. The first line of output says which
-    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS:PORT")]
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS:PORT", value_parser = shout::config::listen_address)]
     pub listen: SocketAddr,
 
     /// Stop for this long in every so long, such as 100ms/1s: the last 100 ms of each second
