@@ -6,6 +6,7 @@ mod capacity;
 mod churn;
 mod faults;
 mod late;
+mod memory;
 mod omission;
 mod ramps;
 mod simulator;
