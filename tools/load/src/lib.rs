@@ -55,6 +55,7 @@ pub mod pace;
 pub mod payload;
 pub mod plan;
 pub mod program;
+pub mod progress;
 pub mod recorder;
 pub mod report;
 pub mod run;

@@ -1,10 +1,9 @@
 //! The program: command line, runs, output, exit code. Does I/O.
 
-use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, IsTerminal, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,17 +13,17 @@ use shout::target::{Protocol, Target};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::cli::{self, Command, Options, Output};
-use crate::clock::SECOND;
 use crate::curves;
 use crate::gates::{self, Gates};
 use crate::generator::Wish;
 use crate::host;
 use crate::lab;
 use crate::own_server::{self, OwnServer};
-use crate::plan::{Plan, nanos};
+use crate::plan::Plan;
+use crate::progress::{Outlet, View};
 use crate::report::document::Document;
-use crate::report::{files, screen, sparkline::sparkline};
-use crate::run::{Context, Latest, Part, Progress, exit, measure};
+use crate::report::{files, screen};
+use crate::run::{Context, exit, measure};
 use crate::saved;
 use crate::trace;
 use crate::verify;
@@ -60,6 +59,13 @@ pub(crate) fn complain(line: &str, code: u8) -> ExitCode {
     // Without a reader on stderr the exit code still tells.
     let _ = writeln!(io::stderr(), "shout-load: {line}");
     ExitCode::from(code)
+}
+
+/// Shows how a run goes. Without a reader on stderr it goes on all the same.
+fn say(text: &str) {
+    if !text.is_empty() {
+        let _ = io::stderr().write_all(text.as_bytes());
+    }
 }
 
 /// Why a job was not begun.
@@ -114,13 +120,13 @@ impl Job {
             Err(line) => return complain(&line, exit::FAILED),
         };
         for (index, (plan, gates)) in self.plans.iter().zip(&all_gates).enumerate() {
-            let mut line = ProgressLine::new(plan, self.options.quiet);
+            let mut view = View::new(plan, Outlet::of_stderr(self.options.quiet));
             let signals = &self.signals;
             let outcome = measure(plan, &self.context, &mut |progress| {
-                line.show(progress);
+                say(&view.update(progress));
                 signals.wish()
             });
-            line.clear();
+            say(&view.end());
             let mut document = match outcome {
                 Ok(document) => document,
                 Err(failure) => {
@@ -252,89 +258,5 @@ impl Signals {
     pub(crate) fn exit_code(&self) -> Option<u8> {
         let signal = self.received.load(Ordering::Relaxed);
         (signal > 0).then_some((SIGNALLED + signal) as u8)
-    }
-}
-
-/// One line on a terminal's stderr, redrawn in place. Nothing anywhere else.
-struct ProgressLine {
-    is_shown: bool,
-    name: String,
-    whole: Option<u64>,
-    drawn_at: u64,
-    /// The medians of the latest intervals, and how many intervals there have been.
-    medians: VecDeque<Option<u64>>,
-    seen: u64,
-}
-
-impl ProgressLine {
-    /// Redrawn five times a second.
-    const INTERVAL: u64 = SECOND / 5;
-
-    /// Without this a line longer than the terminal is wide becomes two, of which only the last is redrawn in place.
-    const NO_WRAP: &str = "\x1b[?7l";
-    const WRAP: &str = "\x1b[?7h";
-
-    /// Intervals whose medians are drawn: the line fits a terminal of a hundred columns.
-    const CELLS: usize = 12;
-
-    fn new(plan: &Plan, quiet: bool) -> Self {
-        ProgressLine {
-            is_shown: !quiet && io::stderr().is_terminal(),
-            name: plan.target.to_string(),
-            whole: plan.duration.map(nanos),
-            drawn_at: 0,
-            medians: VecDeque::with_capacity(Self::CELLS + 1),
-            seen: 0,
-        }
-    }
-
-    fn show(&mut self, progress: &Progress) {
-        self.note(progress.latest);
-        let is_due = progress.elapsed < self.drawn_at || progress.elapsed - self.drawn_at >= Self::INTERVAL;
-        if !self.is_shown || !is_due {
-            return;
-        }
-        self.drawn_at = progress.elapsed;
-        let Progress { part, elapsed, totals, latest } = *progress;
-        let seconds = elapsed as f64 / SECOND as f64;
-        if let Part::Opening { open, of } = part {
-            let line = format!("\r\x1b[K{}{}  {open} of {of} connections open{}", Self::NO_WRAP, self.name, Self::WRAP);
-            let _ = io::stderr().write_all(line.as_bytes());
-            return;
-        }
-        let part = match (part, self.whole) {
-            (Part::Opening { .. } | Part::WarmUp, _) => "warming up".into(),
-            (Part::Measurement, Some(whole)) => format!("{seconds:.0} of {:.0} s", whole as f64 / SECOND as f64),
-            (Part::Measurement, None) => format!("{seconds:.0} s"),
-        };
-        let rate = if elapsed > 0 { totals.replied as f64 / seconds } else { 0.0 };
-        let mut line =
-            format!("\r\x1b[K{}{}  {part}  {rate:.0} replies/s  lost {}", Self::NO_WRAP, self.name, totals.lost);
-        if totals.wrong_answers > 0 {
-            let _ = write!(line, "  WRONG {}", totals.wrong_answers);
-        }
-        if let Some(Latest { quantiles: Some((p50, p99)), .. }) = latest {
-            let micros = |nanos: u64| nanos as f64 / 1000.0;
-            let medians = sparkline(self.medians.iter().copied());
-            let _ = write!(line, "  p50 {medians} {:.1} us  p99 {:.1} us", micros(p50), micros(p99));
-        }
-        line += Self::WRAP;
-        let _ = io::stderr().write_all(line.as_bytes());
-    }
-
-    /// Notes an interval that has ended since the last time.
-    fn note(&mut self, latest: Option<Latest>) {
-        let Some(Latest { number, quantiles }) = latest.filter(|latest| latest.number > self.seen) else { return };
-        self.seen = number;
-        self.medians.push_back(quantiles.map(|(p50, _)| p50));
-        if self.medians.len() > Self::CELLS {
-            self.medians.pop_front();
-        }
-    }
-
-    fn clear(&self) {
-        if self.is_shown {
-            let _ = io::stderr().write_all(b"\r\x1b[K");
-        }
     }
 }

@@ -7,6 +7,7 @@ pub mod breakdown;
 pub mod by_size;
 mod closing;
 pub mod crowd;
+pub mod distribution;
 pub mod document;
 pub mod files;
 pub mod hgrm;

@@ -15,6 +15,7 @@ use crate::facts::Measured;
 use crate::floor::{self, Floor};
 use crate::generator::Wish;
 use crate::host::{self, Cpu};
+use crate::intervals;
 use crate::observer::{Course, Observation, Observer, Usage};
 use crate::payload::Content;
 use crate::plan::{Plan, nanos};
@@ -65,24 +66,15 @@ pub enum Part {
 
 /// How far a run is, for whoever watches it.
 #[derive(Debug, Clone, Copy)]
-pub struct Progress {
+pub struct Progress<'a> {
     /// Which part it is in.
     pub part: Part,
     /// Time since this part began.
     pub elapsed: Nanos,
     /// What has happened in it.
     pub totals: Totals,
-    /// The last interval of the measurement that has ended.
-    pub latest: Option<Latest>,
-}
-
-/// An interval of the measurement, for whoever watches it.
-#[derive(Debug, Clone, Copy)]
-pub struct Latest {
-    /// How many there have been, with it.
-    pub number: u64,
-    /// The median and the 99th percentile of its response times; `None` without a reply.
-    pub quantiles: Option<(Nanos, Nanos)>,
+    /// The last interval of the measurement that has ended, and how many there have been with it.
+    pub latest: Option<(u64, &'a intervals::Interval)>,
 }
 
 /// Why a run could not be made.
@@ -246,12 +238,12 @@ impl Watcher<'_> {
         let watcher = &mut *self;
         let mut seen = 0;
         let mut watch = |sight: &Sight, elapsed: Nanos| {
-            let Sight { totals, intervals: number, quantiles } = *sight;
+            let Sight { totals, latest } = *sight;
+            let number = latest.map_or(0, |(number, _)| number);
             if number > seen {
                 seen = number;
                 watcher.course.read(elapsed);
             }
-            let latest = (number > 0).then_some(Latest { number, quantiles });
             let wish = (watcher.watch)(&Progress { part, elapsed, totals, latest });
             watcher.interrupted |= wish != Wish::Continue;
             let nothing_came = totals.replied + totals.wrong_answers == 0;
@@ -317,7 +309,7 @@ fn document(plan: &Plan, context: &Context, team: &Team, parts: Parts) -> Docume
         exit::DONE
     };
     let of_interval =
-        |one: &crate::intervals::Interval| Interval::of(one, parts.course.between(one.start, one.start + one.length));
+        |one: &intervals::Interval| Interval::of(one, parts.course.between(one.start, one.start + one.length));
     let intervals = team.intervals().iter().map(of_interval).collect();
     Document {
         schema: SCHEMA.into(),

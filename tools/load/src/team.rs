@@ -55,14 +55,11 @@ impl Share {
 
 /// How the load goes, over all generators.
 #[derive(Debug, Clone, Copy)]
-pub struct Sight {
+pub struct Sight<'a> {
     /// What has happened so far.
     pub totals: Totals,
-    /// Intervals that have ended.
-    pub intervals: u64,
-    /// The median and the 99th percentile of the response times in the last of them; `None` without a reply. With several
-    /// generators: of the first one.
-    pub quantiles: Option<(Nanos, Nanos)>,
+    /// The last interval that has ended, and how many there have been with it. With several generators: of the first one.
+    pub latest: Option<(u64, &'a Interval)>,
 }
 
 /// What a generator's thread did in a stage.
@@ -126,9 +123,9 @@ impl Team {
         let began = if others.is_empty() { clock.now() } else { clock.now() + START_AHEAD };
         let mut relay = |engine: &Engine, elapsed: Nanos| {
             let (intervals, number) = engine.intervals();
-            let quantiles = intervals.last().and_then(|interval| interval.quantiles);
+            let latest = intervals.last().map(|interval| (number, interval));
             let totals = board.totals(engine.totals());
-            board.say(watch(&Sight { totals, intervals: number, quantiles }, elapsed))
+            board.say(watch(&Sight { totals, latest }, elapsed))
         };
         thread::scope(|scope| {
             let threads: Vec<_> = others

@@ -2,20 +2,9 @@
 
 use std::fmt::Write;
 
-use hdrhistogram::Histogram;
-
-use super::closing;
 use super::document::{Counts, Document, Latency, PERCENTILES};
+use super::{closing, distribution};
 use crate::clock::{Nanos, SECOND};
-
-/// Cells of the longest bar.
-const BAR_CELLS: usize = 40;
-
-/// Rows of a drawn histogram. More than this and the scale gets coarser.
-const MOST_ROWS: usize = 16;
-
-/// Bucket edges within a decade, from fine to coarse.
-const SCALES: [&[f64]; 3] = [&[1.0, 1.5, 2.0, 3.0, 5.0, 7.0], &[1.0, 2.0, 5.0], &[1.0]];
 
 /// The screen of one run.
 pub fn text(run: &Document) -> String {
@@ -27,7 +16,7 @@ pub fn text(run: &Document) -> String {
     let _ = super::breakdown::lines(&mut text, run);
     let _ = super::worst::lines(&mut text, run);
     let _ = super::by_size::table(&mut text, run);
-    let _ = distribution(&mut text, &run.latency.response);
+    let _ = distribution::lines(&mut text, &run.latency.response);
     let _ = super::sparkline::over_time(&mut text, run);
     let _ = closing::text(&mut text, run);
     text
@@ -201,61 +190,6 @@ fn latencies(text: &mut String, run: &Document) -> std::fmt::Result {
     writeln!(text)
 }
 
-/// The response times as bars, on a logarithmic scale.
-fn distribution(text: &mut String, latency: &Latency) -> std::fmt::Result {
-    let Some(histogram) = latency.histogram().filter(|histogram| !histogram.is_empty()) else { return Ok(()) };
-    let rows = SCALES.iter().map(|scale| buckets(&histogram, scale)).find(|rows| rows.len() <= MOST_ROWS);
-    let rows = rows.unwrap_or_default();
-    let most = rows.iter().map(|row| row.count).max().unwrap_or(1);
-    writeln!(text, "  response (us)                 count")?;
-    for Bucket { from, to, count: in_bucket } in rows {
-        let share = percent(in_bucket, latency.n);
-        let bar = bar(in_bucket, most);
-        let line = format!(
-            "  {:>9} .. {:<9} {:>11} {share:>8}  {bar}",
-            short_micros(from),
-            short_micros(to),
-            count(in_bucket)
-        );
-        writeln!(text, "{}", line.trim_end())?;
-    }
-    writeln!(text)
-}
-
-/// A row of the drawn histogram, in nanoseconds.
-struct Bucket {
-    from: Nanos,
-    to: Nanos,
-    count: u64,
-}
-
-/// The counts between the edges of a scale, from the first occupied bucket to the last.
-fn buckets(histogram: &Histogram<u64>, scale: &[f64]) -> Vec<Bucket> {
-    const DECADES: i32 = 12; // from 1 ns to 100 s and more
-    let mut edges: Vec<Nanos> = (0..DECADES)
-        .flat_map(|decade| scale.iter().map(move |factor| (factor * 10f64.powi(decade)) as Nanos))
-        .collect();
-    edges.dedup(); // 1 and 1.5 ns are the same here
-    let mut rows: Vec<Bucket> = edges.windows(2).map(|edge| Bucket { from: edge[0], to: edge[1], count: 0 }).collect();
-    for step in histogram.iter_recorded() {
-        let value = step.value_iterated_to().min(histogram.max());
-        // The edge after the value; the first edge is 1, the smallest value there is.
-        let row = edges.partition_point(|&edge| edge <= value).clamp(1, rows.len()) - 1;
-        rows[row].count += step.count_at_value();
-    }
-    let first = rows.iter().position(|row| row.count > 0).unwrap_or(0);
-    let last = rows.iter().rposition(|row| row.count > 0).unwrap_or(0);
-    rows.drain(first..=last).collect()
-}
-
-/// A bar in eighths of a cell. Whatever is not zero is visible.
-fn bar(value: u64, most: u64) -> String {
-    const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
-    let eighths = (value as f64 / most as f64 * BAR_CELLS as f64 * 8.0).round() as usize;
-    let eighths = if value > 0 { eighths.max(1) } else { 0 };
-    "█".repeat(eighths / 8) + EIGHTHS[eighths % 8]
-}
-
 pub(super) fn percentile(latency: &Latency, name: &str) -> String {
     latency.p.get(name).map_or_else(|| "-".into(), |quantile| micros(quantile.v))
 }
@@ -264,11 +198,6 @@ pub(super) fn percentile(latency: &Latency, name: &str) -> String {
 pub(crate) fn micros(nanos: Nanos) -> String {
     let tenths = (nanos + 50) / 100;
     format!("{}.{}", count(tenths / 10), tenths % 10)
-}
-
-/// Microseconds as short as they can be: an edge of a bucket.
-fn short_micros(nanos: Nanos) -> String {
-    if nanos.is_multiple_of(1000) { count(nanos / 1000) } else { format!("{}", nanos as f64 / 1000.0) }
 }
 
 /// A moment since 1970, to the second: `2026-11-22 07:31:02 UTC`.
@@ -281,7 +210,7 @@ pub(super) fn seconds(nanos: Nanos) -> String {
     format!("{:.2}s", nanos as f64 / SECOND as f64)
 }
 
-pub(super) fn per_second(number: u64, nanos: Nanos) -> u64 {
+pub(crate) fn per_second(number: u64, nanos: Nanos) -> u64 {
     if nanos == 0 { 0 } else { (number as f64 * SECOND as f64 / nanos as f64).round() as u64 }
 }
 
@@ -334,29 +263,5 @@ mod tests {
         assert_eq!(percent(0, 5), "0%");
         assert_eq!(percent(0, 0), "-");
         assert_eq!(moment(1_795_332_662_000_000_000), "2026-11-22 07:31:02 UTC");
-    }
-
-    #[test]
-    fn every_value_falls_into_the_row_that_names_it() {
-        let mut histogram = crate::recorder::histogram();
-        for (value, times) in [(1, 1), (1_500, 2), (1_999, 3), (2_000, 5), (70_000_000, 7), (60_000_000_000, 11)] {
-            histogram.saturating_record_n(value, times);
-        }
-        for scale in SCALES {
-            let rows = buckets(&histogram, scale);
-            assert_eq!(rows.iter().map(|row| row.count).sum::<u64>(), histogram.len());
-            assert!(rows[0].from == 1 && rows.last().unwrap().to > 60_000_000_000);
-        }
-        let rows = buckets(&histogram, SCALES[0]);
-        let row = |value: u64| rows.iter().find(|row| row.from <= value && value < row.to).unwrap();
-        assert_eq!((row(1_500).count, row(2_000).count, row(70_000_000).count), (5, 5, 7));
-        assert!(buckets(&histogram, SCALES[2]).len() <= MOST_ROWS, "the coarsest scale always fits");
-    }
-
-    #[test]
-    fn what_is_not_zero_has_a_bar() {
-        assert_eq!(bar(1, 1_000_000), "▏");
-        assert_eq!(bar(0, 1_000_000), "");
-        assert_eq!(bar(7, 7), "█".repeat(BAR_CELLS));
     }
 }

@@ -371,12 +371,15 @@ sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))
         String::from_utf8(output.stdout).unwrap()
     };
     let text = shown(&[]);
-    let drawn: Vec<&str> = text.split("\r\u{1b}[K").collect();
+    // Each time from the place where the cursor was left: at the end of the line, or of the histogram below it.
+    let drawn: Vec<&str> = text.split("\u{1b}[J").collect();
     assert!(drawn.len() >= 4, "{text:?}");
     let last = drawn[drawn.len() - 2];
-    assert!(last.contains("replies/s  lost 0  p50 ") && last.contains(" us  p99 "), "{last:?}");
-    assert!(!last.contains('\n') && last.chars().any(|bar| ('▁'..='█').contains(&bar)), "{last:?}");
-    assert!(last.starts_with("\u{1b}[?7l") && last.ends_with("\u{1b}[?7h"), "a narrow terminal would wrap {last:?}");
-    assert!(drawn[drawn.len() - 1].starts_with("shout-load "), "the line is gone before the result is printed");
+    assert!(last.starts_with("\u{1b}[?7ludp://") && last.contains(" s left  "), "{last:?}");
+    assert!(last.contains("lost 0 (0%)  p50 ") && last.contains(" us  p99 ") && last.contains(" .. "), "{last:?}");
+    let (rows, up) = last.trim_end_matches('A').rsplit_once("\u{1b}[").unwrap();
+    assert!(rows.ends_with("\u{1b}[?7h\r"), "a narrow terminal would wrap {last:?}");
+    assert_eq!(rows.matches('\n').count().to_string(), up, "the histogram is drawn over itself");
+    assert!(drawn[drawn.len() - 1].starts_with("shout-load "), "the view is gone before the result is printed");
     assert!(!shown(&["--quiet"]).contains('\u{1b}'));
 }
