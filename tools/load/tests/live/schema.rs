@@ -10,7 +10,7 @@ fn validator() -> jsonschema::Validator {
 }
 
 fn document(arguments: &[&str]) -> Value {
-    let output = run(&[arguments, &["-w", "20ms", "--json"]].concat());
+    let output = run(&[arguments, &["-w", "0", "--json"]].concat());
     let stderr = String::from_utf8_lossy(&output.stderr);
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}; it said {stderr:?}"))
 }
