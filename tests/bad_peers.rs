@@ -26,13 +26,6 @@ use peers::{Victim, may_open, press, small};
 /// What the server keeps for itself beside `--max-unsent`: code, slots, batches, what the allocator holds back.
 const RESIDENT_MAX: u64 = 24 << 20;
 
-/// The resident memory of a process, in bytes.
-fn resident(program: &Program) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", program.pid().as_raw_nonzero())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
-}
-
 /// The memory that the kernel holds to send on each connection of the server, in bytes, as `ss` shows it.
 fn kernel_send_memory(port: u16) -> Option<Vec<u64>> {
     let output = Command::new("ss").args(["-tmnH", "state", "established", "sport", "=", &format!(":{port}")]).output();
@@ -230,7 +223,7 @@ fn a_thousand_peers_that_never_read_cost_bounded_memory_and_nobody_else_a_reply(
             }
             victim.ask_both();
         }
-        resident_most = resident_most.max(resident(&program));
+        resident_most = resident_most.max(program.resident());
         let kernel = kernel_send_memory(program.address.port());
         kernel_most = kernel_most.max(kernel.into_iter().flatten().max().unwrap_or(0));
     }
@@ -283,7 +276,7 @@ fn five_thousand_peers_that_read_a_byte_a_second_are_served_and_so_is_everybody_
     let (mut resident_most, mut read, mut asked) = (0, 0, 0);
     for _ in 0..SECONDS {
         asked += victim.ask_for(Duration::from_secs(1), Victim::ask_both).len();
-        resident_most = resident_most.max(resident(&program));
+        resident_most = resident_most.max(program.resident());
         for peer in &mut peers {
             read += peer.read(&mut [0]).unwrap_or(0);
             press(peer, &text);

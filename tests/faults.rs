@@ -212,16 +212,12 @@ fn connection(server: SocketAddr, round: usize, patience: Duration, name: &str) 
 
 /// A server with nothing to do must use no processor.
 fn assert_idle(server: &Program, name: &str) {
-    let used = || {
-        let stat = std::fs::read_to_string(format!("/proc/{}/schedstat", server.pid().as_raw_nonzero())).unwrap();
-        Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())
-    };
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let before = used();
+        let before = server.processor_time();
         // Not a wait for anything: the window over which processor time is observed.
         std::thread::sleep(IDLE_WINDOW);
-        if used() < before + IDLE_CPU_MAX {
+        if server.processor_time() < before + IDLE_CPU_MAX {
             return;
         }
         assert!(Instant::now() < deadline, "{name}: the server spins");

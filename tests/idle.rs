@@ -47,12 +47,6 @@ fn idle_clients(address: SocketAddr, count: usize) -> Vec<TcpStream> {
     clients
 }
 
-fn resident_kib(program: &Program) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", program.pid().as_raw_nonzero())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
 #[test]
 fn nineteen_thousand_idle_connections_take_four_megabytes_and_no_time() {
     const WANTED: u64 = 19_000;
@@ -71,10 +65,10 @@ fn nineteen_thousand_idle_connections_take_four_megabytes_and_no_time() {
     let mut first = tcp_client(address);
     ping(&mut first, b"warm");
     ping_udp(&datagrams, address, b"warm");
-    let before = resident_kib(&program);
+    let before = program.resident();
 
     let mut clients = idle_clients(address, count as usize - 1);
-    let taken = resident_kib(&program).saturating_sub(before);
+    let taken = program.resident().saturating_sub(before) / 1024;
     assert!(taken <= memory_max_kib, "{count} idle connections take {taken} KiB");
     println!("{count} idle connections take {taken} KiB");
 

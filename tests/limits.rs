@@ -252,18 +252,12 @@ mod descriptors {
     /// Watches the server for about a second in which a client waits: how many turns and how much processor time it
     /// took.
     fn observe(program: &mut Program, waiting: &TcpStream) -> (u64, Duration) {
-        let (turns, used) = (program.counter("turns"), processor_time(program));
+        let (turns, used) = (program.counter("turns"), program.processor_time());
         // Nothing comes: that is what is observed, for as long as this read waits.
         waiting.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
         waiting.peek(&mut [0]).expect_err("a client beyond the limit was answered");
         waiting.set_read_timeout(Some(PATIENCE)).unwrap();
-        (program.counter("turns") - turns, processor_time(program).saturating_sub(used))
-    }
-
-    fn processor_time(program: &Program) -> Duration {
-        let path = format!("/proc/{}/schedstat", program.pid().as_raw_nonzero());
-        let text = std::fs::read_to_string(path).unwrap();
-        Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
+        (program.counter("turns") - turns, program.processor_time().saturating_sub(used))
     }
 
     /// Lets the process open no more descriptors than it has.

@@ -8,10 +8,12 @@ use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use rustix::process::Signal;
 
+mod common;
 mod launcher;
 
+use common::raise_descriptors;
 use launcher::{
     PATIENCE, PLAIN, SERVER, Server, can_run, command, descriptors, holding, passing, passing_to, retried, sockets,
 };
@@ -150,18 +152,13 @@ fn is_possible() -> bool {
     false
 }
 
-/// Room for both ends' descriptors; the server raises its own limit.
-fn raise_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).unwrap();
-}
-
 #[test]
 fn everything_works() {
     if !is_possible() {
         return;
     }
-    raise_limit();
+    // The server raises its own limit.
+    raise_descriptors();
     for way in WAYS {
         let arguments = [&["--listen", "127.0.0.1:0"], way].concat();
         all_of_the_service(Server::start(&mut command(&arguments)), CONNECTIONS, way.contains(&"--admin"));
@@ -177,7 +174,8 @@ fn nothing_that_it_asks_for_is_denied() {
     if !is_possible() || !can_run("strace", ["true"]) {
         return;
     }
-    raise_limit();
+    // The server raises its own limit.
+    raise_descriptors();
     let (tcp, udp) = sockets();
     for (number, way) in WAYS.into_iter().chain([PASSED]).enumerate() {
         let trace = std::env::temp_dir().join(format!("shout-sandbox-{}-{number}", std::process::id()));

@@ -15,12 +15,16 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
+use rustix::process::{Pid, Signal, kill_process};
 use shout::config::Config;
 use shout::counters::Counters;
 use shout::report::Board;
 use shout::server::Server;
 use shout::sockets;
+
+mod process;
+#[allow(unused_imports, reason = "as above")]
+pub(crate) use process::raise_descriptors;
 
 /// How long anything is waited for before the test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -192,13 +196,6 @@ pub(crate) fn ping_udp(client: &UdpSocket, address: SocketAddr, text: &[u8]) -> 
     assert_eq!(from, address, "somebody else answered");
     buffer.truncate(length);
     buffer
-}
-
-/// Raises this process's limit on open files as far as it goes; says how far that is.
-pub(crate) fn raise_descriptors() -> u64 {
-    let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// Bytes that look random, hold every value, and are the same each time.

@@ -6,10 +6,9 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 
-use crate::common::{Program, ping, ping_udp, tcp_client, udp_client};
+use crate::common::{Program, ping, ping_udp, raise_descriptors, tcp_client, udp_client};
 
 /// A connection whose peer has set its buffers before it came.
 pub(crate) fn small(address: SocketAddr, receive: usize, send: usize) -> TcpStream {
@@ -34,13 +33,11 @@ pub(crate) fn press(stream: &mut TcpStream, bytes: &[u8]) -> usize {
 
 /// Allows this process so many descriptors, or says that it may not have them.
 pub(crate) fn may_open(descriptors: u64) -> bool {
-    let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    let possible = limit.maximum.is_none_or(|maximum| maximum >= descriptors);
-    if !possible {
-        println!("skipped: {descriptors} descriptors are needed and the limit is {:?}", limit.maximum);
+    let granted = raise_descriptors();
+    if granted < descriptors {
+        println!("skipped: {descriptors} descriptors are needed and the limit is {granted}");
     }
-    possible
+    granted >= descriptors
 }
 
 /// Somebody who behaves, and asks over both protocols.
