@@ -15,8 +15,8 @@ mod tests;
 mod threads;
 mod values;
 
-pub(crate) use self::values::{connections, output, positive_duration, rate_range, rate_steps, seed};
-use self::values::{interval, lines, positive_count, process, profile, ramp, rate, stamps, train, window};
+pub(crate) use self::values::{connections, output, positive_duration, rate, rate_range, rate_steps, seed};
+use self::values::{interval, lines, positive_count, process, profile, ramp, stamps, train, window};
 use crate::curves;
 use crate::engine::Demand;
 use crate::gates::{self, Objective};
@@ -76,6 +76,8 @@ pub enum Command {
     Search(curves::search::Options),
     /// Measure latency at one rate after the other: the throughput-latency curve and its knee.
     Sweep(curves::sweep::Options),
+    /// Compare two saved runs, or two live servers in turns: by how much they differ, beyond the noise of this machine.
+    Compare(curves::compare::Options),
 }
 
 /// The options of a report.

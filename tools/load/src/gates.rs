@@ -226,7 +226,8 @@ fn compare(run: &Document, baseline: &Document, regress: f64) -> Vec<GateResult>
     results
 }
 
-fn difference(run: &Document, baseline: &Document) -> Option<&'static str> {
+/// The first setting in which two runs differ so that their figures prove nothing about each other.
+pub(crate) fn difference(run: &Document, baseline: &Document) -> Option<&'static str> {
     let (a, b) = (&run.config, &baseline.config);
     let differences = [
         ("protocol", run.per_transport.keys().ne(baseline.per_transport.keys())),

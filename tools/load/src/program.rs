@@ -46,6 +46,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Command::Trace(options)) => return trace::main(&options),
         Ok(Command::Search(options)) => return curves::search::main(&options, &command),
         Ok(Command::Sweep(options)) => return curves::sweep::main(&options, &command),
+        Ok(Command::Compare(options)) => return curves::compare::main(&options, &command),
         Err(code) => return code,
     };
     match Job::new(*options, command) {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use serde::Serialize;
+use shout::target::Target;
 
 use super::capacity::{Answer, Limit, Limits, Search, Step};
 use super::judge::{self, Judgement};
@@ -26,6 +27,10 @@ pub const SCHEMA: &str = "shout-load-search/1";
 /// What `search` is asked.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
+    /// udp://HOST:PORT, tcp://HOST:PORT, or echo://HOST:PORT for both at once. Without it, a server of our own is
+    /// started on the loopback interface and loaded over UDP
+    target: Option<Target>,
+
     #[command(flatten)]
     setup: setup::Common,
 
@@ -91,7 +96,7 @@ pub fn main(options: &Options, command: &[String]) -> ExitCode {
     if let Err(line) = options.slo.iter().try_for_each(judge::check).and(checked) {
         return complain(&line, 2);
     }
-    let mut bench = match Bench::start(&options.setup, command.to_vec()) {
+    let mut bench = match Bench::start(options.target.as_ref(), &options.setup, command.to_vec()) {
         Ok(bench) => bench,
         Err(Refused::Arguments(line)) => return complain(&line, 2),
         Err(Refused::System(line)) => return complain(&line, exit::FAILED),
@@ -184,7 +189,7 @@ fn page(saved: &Saved, text: &str, json: &str) -> String {
         is_marked: one.generator_was_limit,
     });
     let figure = trials::figure(&points.collect::<Vec<_>>(), &[], saved.answer.lower, saved.answer.upper);
-    trials::page("Search", &saved.target, &sentence(saved), &figure, text, json)
+    trials::page("Search", &saved.target, &sentence(saved), ("Latency by rate", &figure), text, json)
 }
 
 fn text(saved: &Saved) -> String {

@@ -32,10 +32,6 @@ const WARM_UP_RATE: f64 = 1000.0;
 /// The options that every command on several trials has.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Common {
-    /// udp://HOST:PORT, tcp://HOST:PORT, or echo://HOST:PORT for both at once. Without it, a server of our own is
-    /// started on the loopback interface and loaded over UDP
-    pub target: Option<Target>,
-
     /// Sockets or connections, for each transport, the same for all trials [default: 1 UDP socket, 16 TCP connections]
     #[arg(short, long, value_parser = connections, value_name = "N")]
     pub connections: Option<usize>,
@@ -68,20 +64,20 @@ pub(super) struct Bench {
     session: Session,
     signals: Signals,
     trials: u64,
-    is_shown: bool,
+    is_quiet: bool,
     /// Kept for its `Drop`.
     _own_server: Option<OwnServer>,
 }
 
 impl Bench {
     /// Opens the connections and warms them up.
-    pub(super) fn start(options: &Common, command: Vec<String>) -> Result<Self, Refused> {
+    pub(super) fn start(target: Option<&Target>, options: &Common, command: Vec<String>) -> Result<Self, Refused> {
         let system = |what: &'static str| move |error: io::Error| Refused::System(format!("{what}: {error}"));
         let processors = crate::host::processors().len();
         let mut context = Context { command, processors, ..Context::default() };
-        let is_own = options.target.is_none();
-        let target = options.target.clone().unwrap_or_else(own_target);
-        let mut plan = plan(options, target, is_own)?;
+        let is_own = target.is_none();
+        let target = target.cloned().unwrap_or_else(own_target);
+        let mut plan = plan(options, target, is_own, None)?;
         let signals = Signals::watch().map_err(system("cannot watch for signals"))?;
         crate::host::raise_open_file_limit();
         let own_server = if is_own {
@@ -95,8 +91,8 @@ impl Bench {
         let mut session = Session::open(&plan, &context, &mut |_| signals.wish()).map_err(failed)?;
         let warm_up = Plan { warmup: WARM_UP, demand: open_at(WARM_UP_RATE), ..plan.clone() };
         session.warm_up(&warm_up, &mut |_| signals.wish()).map_err(failed)?;
-        let is_shown = !options.quiet && io::stderr().is_terminal();
-        Ok(Bench { plan, session, signals, trials: 0, is_shown, _own_server: own_server })
+        let is_quiet = options.quiet;
+        Ok(Bench { plan, session, signals, trials: 0, is_quiet, _own_server: own_server })
     }
 
     /// An open loop at this rate for so long, on the connections as they are.
@@ -127,9 +123,14 @@ impl Bench {
 
     /// Redraws the line that says how it goes, on a terminal.
     pub(super) fn show(&self, line: &str) {
-        if self.is_shown {
-            let _ = write!(io::stderr(), "\r\x1b[K{line}");
-        }
+        show(self.is_quiet, line);
+    }
+}
+
+/// Redraws the line that says how it goes, where somebody sees it.
+pub(super) fn show(is_quiet: bool, line: &str) {
+    if !is_quiet && io::stderr().is_terminal() {
+        let _ = write!(io::stderr(), "\r\x1b[K{line}");
     }
 }
 
@@ -138,9 +139,10 @@ fn own_target() -> Target {
 }
 
 /// The plan of a run without options, but for these.
-fn plan(options: &Common, target: Target, is_own: bool) -> Result<Plan, Refused> {
+pub(super) fn plan(options: &Common, target: Target, is_own: bool, rate: Option<f64>) -> Result<Plan, Refused> {
     let mut run = cli::default_run();
     (run.connections, run.size, run.seed) = (options.connections, options.size.clone(), options.seed);
+    run.rate = rate;
     run.plan(target, is_own, random_seed()).map_err(Refused::Arguments)
 }
 

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use serde::Serialize;
+use shout::target::Target;
 
 use super::curve::{Point, Reached, knee, steps_to};
 use super::setup::{self, Bench, generator_was_busy};
@@ -31,6 +32,10 @@ const BAR_CELLS: f64 = 30.0;
 /// What `sweep` is asked.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
+    /// udp://HOST:PORT, tcp://HOST:PORT, or echo://HOST:PORT for both at once. Without it, a server of our own is
+    /// started on the loopback interface and loaded over UDP
+    target: Option<Target>,
+
     #[command(flatten)]
     setup: setup::Common,
 
@@ -70,7 +75,7 @@ pub fn main(options: &Options, command: &[String]) -> ExitCode {
     if let Err(line) = setup::check_outputs(&options.setup) {
         return complain(&line, 2);
     }
-    let mut bench = match Bench::start(&options.setup, command.to_vec()) {
+    let mut bench = match Bench::start(options.target.as_ref(), &options.setup, command.to_vec()) {
         Ok(bench) => bench,
         Err(Refused::Arguments(line)) => return complain(&line, 2),
         Err(Refused::System(line)) => return complain(&line, exit::FAILED),
@@ -187,5 +192,5 @@ fn page(saved: &Saved, text: &str, json: &str) -> String {
     });
     let knee: Vec<f64> = saved.knee.map(|index| saved.points[index].achieved).into_iter().collect();
     let figure = trials::figure(&points.collect::<Vec<_>>(), &knee, None, None);
-    trials::page("Sweep", &saved.target, &sentence(saved), &figure, text, json)
+    trials::page("Sweep", &saved.target, &sentence(saved), ("Latency by rate", &figure), text, json)
 }

@@ -68,3 +68,54 @@ fn what_cannot_be_searched_or_swept_is_refused_in_a_line() {
         assert!(stderr.contains(named) && stderr.lines().count() == 1, "{stderr}");
     }
 }
+
+#[test]
+fn two_live_servers_are_compared_in_turns_with_the_noise_floor_of_the_machine() {
+    let compare = json(&["compare", "--blocks", "4", "--slice", "30ms", "--json"]);
+    let figures = compare["figures"].as_array().unwrap();
+    let names: Vec<&str> = figures.iter().map(|figure| figure["figure"].as_str().unwrap()).collect();
+    assert_eq!(names, ["p50", "p99", "rate"]);
+    assert!(figures.iter().all(|figure| figure["noise_floor"].as_f64().unwrap() > 0.0), "{compare}");
+    let [a, b] = ["a", "b"].map(|side| compare[side].as_str().unwrap().to_owned());
+    assert!(a != b && a.starts_with("udp://127.0.0.1:"), "{a} and {b}");
+}
+
+#[test]
+fn a_command_can_be_given_instead_of_a_target_and_one_that_fails_is_named() {
+    let program = env!("CARGO_BIN_EXE_shout-load");
+    let works = format!("exec {program} lab --listen 127.0.0.1:{{port}}");
+    let slow = format!("{works} --delay 20ms/100%");
+    let arguments = ["compare", "--exec-a", &works, "--exec-b", &slow, "--blocks", "4", "--slice", "100ms", "--json"];
+    let output = run(&[&arguments[..], &["--max-regress", "50%"]].concat());
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+    let compare: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(compare["called"][0], true, "{compare}");
+    let output = run(&["compare", "--exec-a", "exit 7 {port}", "--exec-b", &works]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr.contains("'exit 7 {port}'") && stderr.lines().count() == 1, "{stderr}");
+}
+
+#[test]
+fn two_saved_runs_are_compared_and_must_have_been_made_alike() {
+    let server = RealServer::start();
+    let url = format!("udp://{}", server.address);
+    let directory = std::env::temp_dir().join(format!("shout-load-compare-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    for (name, depth) in [("a.json", "2"), ("b.html", "2"), ("c.json", "3")] {
+        let file = path(name);
+        let made = run(&["run", &url, "-p", depth, "-d", "300ms", "-i", "20ms", "-w", "50ms", "-o", &file]);
+        assert_eq!(made.status.code(), Some(0));
+    }
+    let page = path("page.html");
+    let output = run(&["compare", &path("a.json"), &path("b.html"), "-o", &page]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains("at p50"), "{text}");
+    let html = std::fs::read_to_string(&page).unwrap();
+    assert!(html.contains("line response") && html.contains("line service"), "both spectra");
+    let output = run(&["compare", &path("a.json"), &path("c.json")]);
+    std::fs::remove_dir_all(&directory).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && stderr.contains("pipeline depth"), "{stderr}");
+}

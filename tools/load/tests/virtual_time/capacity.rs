@@ -7,11 +7,11 @@ use shout_load::curves::trial::{BATCHES, Batch, SETTLING, Trial, interval};
 use shout_load::recorder::histogram;
 
 /// Messages a second that the server can serve at all.
-const SERVICE_RATE: f64 = 10_000.0;
+pub(crate) const SERVICE_RATE: f64 = 10_000.0;
 
 /// How the time that a message takes to serve is spread around its mean.
 #[derive(Debug, Clone, Copy)]
-enum Law {
+pub(crate) enum Law {
     /// M/M/1.
     Exponential,
     /// M/D/1.
@@ -19,24 +19,24 @@ enum Law {
 }
 
 /// A worker that serves first come, first served.
-struct Queue {
+pub(crate) struct Queue {
     law: Law,
     random: Xoshiro256PlusPlus,
-    free_at: Nanos,
+    pub(crate) free_at: Nanos,
 }
 
 impl Queue {
-    fn new(law: Law, seed: u64) -> Self {
+    pub(crate) fn new(law: Law, seed: u64) -> Self {
         Queue { law, random: Xoshiro256PlusPlus::seed_from_u64(seed), free_at: 0 }
     }
 
     /// An exponential number with the mean 1.
-    fn exponential(&mut self) -> f64 {
+    pub(crate) fn exponential(&mut self) -> f64 {
         -(((self.random.next_u64() >> 11) + 1) as f64 / (1_u64 << 53) as f64).ln()
     }
 
     /// When a message that comes now is answered.
-    fn answers_at(&mut self, now: Nanos) -> Nanos {
+    pub(crate) fn answers_at(&mut self, now: Nanos) -> Nanos {
         let share = match self.law {
             Law::Exponential => self.exponential(),
             Law::Constant => 1.0,

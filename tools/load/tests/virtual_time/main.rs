@@ -4,6 +4,7 @@ mod accounts;
 mod arrivals;
 mod capacity;
 mod churn;
+mod differences;
 mod faults;
 mod late;
 mod memory;

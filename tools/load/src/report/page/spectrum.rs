@@ -30,14 +30,7 @@ pub(super) fn figure(run: &Document) -> String {
     let scale = LogScale::new(least, drawn().map(Histogram::max).max().unwrap_or(1));
     // The last value of n stands at 1/(1−p) = n.
     let decades = (most as f64).log10().max(1.0);
-    let mut plot = Plot::new("spectrum", "Latency by percentile, from the median to the slowest");
-    for tick in scale.ticks() {
-        plot.y_tick(scale.share(tick), &latency(tick));
-    }
-    for decade in 0..=decades.floor() as i32 {
-        let name = if decade == 0 { "0%".into() } else { percentile(decade) };
-        plot.x_tick(f64::from(decade) / decades, &name, decade % 2 == 1 && decade > 1);
-    }
+    let mut plot = axes(scale, decades);
     for ((class, _), histogram) in LINES.iter().zip(&histograms) {
         if !histogram.is_empty() {
             plot.path(&format!("line {class}"), &line(histogram, scale, decades));
@@ -51,6 +44,34 @@ pub(super) fn figure(run: &Document) -> String {
         names.push(("floor", "floor: null echo on this machine, p50 to p99"));
     }
     format!("<figure>{}{}</figure>", legend(&names), plot.html())
+}
+
+/// Several distributions over each other, each with the class of its line and its name.
+pub(super) fn overlaid(lines: &[(&str, &str, &Histogram<u64>)]) -> String {
+    let drawn = || lines.iter().filter(|(.., histogram)| !histogram.is_empty());
+    let least = drawn().map(|(.., one)| one.value_at_quantile(0.01)).min().unwrap_or(1);
+    let most = drawn().map(|(.., one)| one.len()).max().unwrap_or(0);
+    let scale = LogScale::new(least, drawn().map(|(.., one)| one.max()).max().unwrap_or(1));
+    let decades = (most as f64).log10().max(1.0);
+    let mut plot = axes(scale, decades);
+    for (class, _, histogram) in drawn() {
+        plot.path(&format!("line {class}"), &line(histogram, scale, decades));
+    }
+    let names: Vec<(&str, &str)> = lines.iter().map(|(class, name, _)| (*class, *name)).collect();
+    format!("<figure>{}{}</figure>", legend(&names), plot.html())
+}
+
+/// An empty drawing with its scales.
+fn axes(scale: LogScale, decades: f64) -> Plot {
+    let mut plot = Plot::new("spectrum", "Latency by percentile, from the median to the slowest");
+    for tick in scale.ticks() {
+        plot.y_tick(scale.share(tick), &latency(tick));
+    }
+    for decade in 0..=decades.floor() as i32 {
+        let name = if decade == 0 { "0%".into() } else { percentile(decade) };
+        plot.x_tick(f64::from(decade) / decades, &name, decade % 2 == 1 && decade > 1);
+    }
+    plot
 }
 
 fn line(histogram: &Histogram<u64>, scale: LogScale, decades: f64) -> String {

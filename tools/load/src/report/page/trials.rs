@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use hdrhistogram::Histogram;
+
 use super::around;
 use super::plot::{LogScale, Plot, UNITS, latency, legend};
 use super::sheet::{escape, section};
@@ -24,12 +26,17 @@ pub struct Point {
 }
 
 /// A page: the answer in a sentence, a figure, and the same as text.
-pub fn page(what: &str, target: &str, sentence: &str, figure: &str, text: &str, json: &str) -> String {
+pub fn page(what: &str, target: &str, sentence: &str, figure: (&str, &str), text: &str, json: &str) -> String {
     let heading = format!("<h1>{what}: {}</h1>", escape(target));
     let answer = format!("<p class=\"summary\"><strong>{}</strong></p>", escape(sentence));
     let text = format!("<div class=\"scroll\"><pre class=\"wide\">{}</pre></div>", escape(text));
-    let body = heading + &answer + &section("Latency by rate", figure) + &section("All of it", &text);
+    let body = heading + &answer + &section(figure.0, figure.1) + &section("All of it", &text);
     around(&format!("{what} of {target} · shout-load"), &body, json)
+}
+
+/// The latencies of two servers by percentile, one over the other.
+pub fn spectra(a: &Histogram<u64>, b: &Histogram<u64>) -> String {
+    super::spectrum::overlaid(&[("response", "A", a), ("service", "B", b)])
 }
 
 /// Latency over the rate. `knees` are rates with a line down, and between `lower` and `upper` lies an answer.

@@ -1,0 +1,252 @@
+//! `shout-load compare`: two saved runs, or two live servers measured in turns. Does I/O.
+//!
+//! Live, each block measures A, B, B and A again, so that whatever drifts (temperature, neighbours, the frequency of the
+//! processor) meets both alike, and a block's difference owes nothing to it. The same is done first with A against A,
+//! on connections of their own: what that seems to differ by is the noise floor, below which no difference is called.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use shout::target::{Protocol, Target};
+
+use super::difference::{self, FIGURES, Figure, Pair};
+use super::result::{Comparison, Row};
+use super::setup::{self, Common, generator_was_busy};
+use super::side::{Side, Start};
+use crate::cli::{positive_duration, rate};
+use crate::clock::SECOND;
+use crate::gates::{self, share};
+use crate::loss::all_in;
+use crate::plan::{Plan, nanos};
+use crate::program::{Refused, Signals, complain, random_seed};
+use crate::recorder::histogram;
+use crate::report::document::Document;
+use crate::run::{Context, Failure, exit};
+use crate::saved;
+
+/// Load on fresh connections that is forgotten.
+const WARM_UP: Duration = Duration::from_millis(500);
+
+/// What `compare` is asked.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// Two saved runs (.json or .html), or two targets such as udp://HOST:PORT. Without any, two servers of our own,
+    /// which should not differ
+    #[arg(num_args = 2, value_names = ["A", "B"])]
+    sides: Vec<String>,
+
+    /// A command that starts server A; {port} in it becomes a free port
+    #[arg(long, value_name = "CMD", conflicts_with = "sides", requires = "exec_b")]
+    exec_a: Option<String>,
+
+    /// A command that starts server B
+    #[arg(long, value_name = "CMD", requires = "exec_a")]
+    exec_b: Option<String>,
+
+    /// How to reach servers that are started here: udp, tcp, or echo for both at once
+    #[arg(long, value_name = "SCHEME", value_parser = scheme, default_value = "udp")]
+    over: Scheme,
+
+    /// Messages a second: an open loop [default: a closed loop]
+    #[arg(short = 'R', long, value_parser = rate)]
+    rate: Option<f64>,
+
+    /// Blocks, each of which measures A, B, B and A
+    #[arg(long, value_name = "N", default_value = "20", value_parser = clap::value_parser!(u16).range(4..=1000))]
+    blocks: u16,
+
+    /// How long each of the four parts of a block is
+    #[arg(long, value_name = "TIME", value_parser = positive_duration, default_value = "250ms")]
+    slice: Duration,
+
+    /// Exit code 3 if B is worse than A by more than this in p50, p99 or rate, and that is no noise
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    max_regress: Option<f64>,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Scheme(Protocol);
+
+fn scheme(text: &str) -> Result<Scheme, String> {
+    [Protocol::Udp, Protocol::Tcp, Protocol::Both]
+        .into_iter()
+        .find(|protocol| protocol.scheme() == text)
+        .map(Scheme)
+        .ok_or_else(|| "one of udp, tcp and echo".into())
+}
+
+/// Compares, and says by how much B differs.
+pub fn main(options: &Options, command: &[String]) -> ExitCode {
+    if let Err(line) = setup::check_outputs(&options.common) {
+        return complain(&line, 2);
+    }
+    let is_target = |side: &String| side.contains("://");
+    let outcome = match &options.sides[..] {
+        [a, b] if !is_target(a) && !is_target(b) => of_files(a, b).map_err(|line| complain(&line, exit::FAILED)),
+        [a, b] if is_target(a) != is_target(b) => {
+            Err(complain(&format!("invalid value '{b}' for '[B]': either two saved runs or two targets"), 2))
+        }
+        _ => live(options, command),
+    };
+    let comparison = match outcome {
+        Ok(comparison) => comparison.held_against(options.max_regress),
+        Err(code) => return code,
+    };
+    let json = comparison.json(command);
+    let text = comparison.text();
+    let code = setup::deliver(&options.common, &text, &json, &|| comparison.page(&text, &json));
+    if comparison.is_failed && code == ExitCode::from(exit::DONE) { ExitCode::from(exit::GATE_FAILED) } else { code }
+}
+
+/// Two saved runs, which must have been made alike.
+fn of_files(a: &str, b: &str) -> Result<Comparison, String> {
+    let (before, after) = (saved::read(&PathBuf::from(a))?, saved::read(&PathBuf::from(b))?);
+    if let Some(what) = gates::difference(&after, &before) {
+        return Err(format!("not comparable: {a} and {b} have another {what}"));
+    }
+    let rows = FIGURES.map(|figure| Row {
+        figure,
+        a: value_of(figure, &before),
+        b: value_of(figure, &after),
+        difference: difference::of_runs(figure, &before, &after),
+        noise_floor: None,
+    });
+    let spectrum = |run: &Document| run.latency.response.histogram().unwrap_or_else(histogram);
+    Ok(Comparison::new([a.into(), b.into()], rows, 0, [spectrum(&before), spectrum(&after)]))
+}
+
+fn value_of(figure: Figure, run: &Document) -> f64 {
+    let quantile = |name: &str| run.latency.response.p.get(name).map_or(0.0, |quantile| quantile.v as f64);
+    match figure {
+        Figure::Median => quantile("50"),
+        Figure::Tail => quantile("99"),
+        Figure::Rate => run.counts.replied as f64 * SECOND as f64 / run.time.measured_ns.max(1) as f64,
+    }
+}
+
+/// Two live servers.
+fn live(options: &Options, command: &[String]) -> Result<Comparison, ExitCode> {
+    let refused = |refused: Refused| match refused {
+        Refused::Arguments(line) => complain(&line, 2),
+        Refused::System(line) => complain(&line, exit::FAILED),
+    };
+    let signals =
+        Signals::watch().map_err(|error| complain(&format!("cannot watch for signals: {error}"), exit::FAILED))?;
+    let failed = |failure: Failure| complain(&failure.to_string(), signals.exit_code().unwrap_or(exit::FAILED));
+    let starts = starts(options).map_err(refused)?;
+    crate::host::raise_open_file_limit();
+    let processors = crate::host::processors().len();
+    let context = Context { command: command.to_vec(), processors, ..Context::default() };
+    let seed = options.common.seed.unwrap_or_else(random_seed);
+    let plan = |target: Target, is_own: bool| -> Result<Plan, Refused> {
+        let plan = setup::plan(&options.common, target, is_own, options.rate)?;
+        Ok(Plan { warmup: WARM_UP, duration: Some(options.slice), seed, ..plan })
+    };
+    let [a, b] = starts;
+    let mut a = Side::open(a, &context, &plan, &signals).map_err(refused)?;
+    let mut b = Side::open(b, &context, &plan, &signals).map_err(refused)?;
+    let mut again = a.again(&signals).map_err(failed)?;
+    let half = (usize::from(options.blocks) / 2).max(4);
+    setup::show(options.common.quiet, "A against A, for the noise floor");
+    let (floor, busy_before, _) = blocks(&mut [&mut a, &mut again], half, options, &signals).map_err(failed)?;
+    setup::show(options.common.quiet, "A against B");
+    let (pairs, busy, spectra) =
+        blocks(&mut [&mut a, &mut b], usize::from(options.blocks), options, &signals).map_err(failed)?;
+    setup::show(options.common.quiet, "");
+    if let Some(code) = signals.exit_code() {
+        return Err(ExitCode::from(code));
+    }
+    let rows = std::array::from_fn(|index| Row {
+        figure: FIGURES[index],
+        a: geometric_mean(pairs[index].iter().map(|pair| pair.a)),
+        b: geometric_mean(pairs[index].iter().map(|pair| pair.b)),
+        difference: difference::over_blocks(&pairs[index], seed),
+        noise_floor: difference::over_blocks(&floor[index], seed).map(difference::Difference::reach),
+    });
+    let names = [a.name.clone(), b.name.clone()];
+    Ok(Comparison::new(names, rows, busy + busy_before, spectra))
+}
+
+/// What to start or to reach.
+fn starts(options: &Options) -> Result<[Start; 2], Refused> {
+    let Scheme(protocol) = options.over;
+    if let (Some(a), Some(b)) = (&options.exec_a, &options.exec_b) {
+        return Ok([a, b].map(|line| Start::Command { line: line.clone(), protocol }));
+    }
+    match &options.sides[..] {
+        [a, b] => {
+            let target = |text: &String| {
+                text.parse::<Target>()
+                    .map_err(|why| Refused::Arguments(format!("invalid value '{text}' for '[A] [B]': {why}")))
+            };
+            Ok([Start::Target(target(a)?), Start::Target(target(b)?)])
+        }
+        _ => Ok([Start::Own(protocol), Start::Own(protocol)]),
+    }
+}
+
+fn geometric_mean(values: impl Iterator<Item = f64> + Clone) -> f64 {
+    let count = values.clone().count().max(1) as f64;
+    (values.map(|value| value.max(f64::MIN_POSITIVE).ln()).sum::<f64>() / count).exp()
+}
+
+/// One side of one block.
+struct Part {
+    response: Histogram<u64>,
+    unanswered: u64,
+    replied: u64,
+    time: u64,
+}
+
+impl Part {
+    fn add(&mut self, run: &Document) {
+        if let Some(response) = run.latency.response.histogram() {
+            self.response.add(response).expect("all histograms have the same bounds");
+        }
+        self.unanswered += run.counts.lost + run.counts.wrong + run.counts.shed;
+        self.replied += run.counts.replied;
+        self.time += run.time.measured_ns;
+    }
+
+    fn figure(&self, figure: Figure) -> f64 {
+        let quantile = |q: f64| all_in(&self.response, self.unanswered, q).map_or(0.0, |value| value as f64);
+        match figure {
+            Figure::Median => quantile(0.5),
+            Figure::Tail => quantile(0.99),
+            Figure::Rate => self.replied as f64 * SECOND as f64 / self.time.max(1) as f64,
+        }
+    }
+}
+
+type Blocks = ([Vec<Pair>; 3], usize, [Histogram<u64>; 2]);
+
+/// Measures so many blocks: the pairs of each figure, the parts in which the generator was too busy, and all responses.
+fn blocks(sides: &mut [&mut Side; 2], number: usize, options: &Options, signals: &Signals) -> Result<Blocks, Failure> {
+    const ORDER: [usize; 4] = [0, 1, 1, 0];
+    let mut pairs: [Vec<Pair>; 3] = Default::default();
+    let (mut busy, mut spectra) = (0, [histogram(), histogram()]);
+    for _ in 0..number {
+        let part = || Part { response: histogram(), unanswered: 0, replied: 0, time: 0 };
+        let mut parts = [part(), part()];
+        for side in ORDER {
+            let run = sides[side].measure(nanos(options.slice), signals)?;
+            if run.time.interrupted {
+                return Ok((pairs, busy, spectra));
+            }
+            busy += usize::from(generator_was_busy(&run));
+            parts[side].add(&run);
+        }
+        for (pairs, figure) in pairs.iter_mut().zip(FIGURES) {
+            pairs.push(Pair { a: parts[0].figure(figure), b: parts[1].figure(figure) });
+        }
+        for (spectrum, part) in spectra.iter_mut().zip(&parts) {
+            spectrum.add(&part.response).expect("all histograms have the same bounds");
+        }
+    }
+    Ok((pairs, busy, spectra))
+}

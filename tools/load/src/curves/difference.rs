@@ -1,0 +1,211 @@
+//! How two servers or two runs differ, and how sure that is. Pure: no I/O.
+//!
+//! Differences are of logarithms, so that twice as slow and half as slow are equally far from nothing, and are given as a
+//! share: 0.041 is 4.1 % more. Every interval is one of several read together, and all of them hold the truth at once with
+//! 95 % confidence (Bonferroni): whoever looks at three figures is not three times as likely to be fooled.
+
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
+use serde::Serialize;
+
+use crate::clock::SECOND;
+use crate::report::document::{Document, Quantile};
+
+/// The figures that are compared.
+pub const FIGURES: [Figure; 3] = [Figure::Median, Figure::Tail, Figure::Rate];
+
+/// Standard deviations of a normal law on both sides that hold 1 − 5 % / 3 of it: one for each of [`FIGURES`].
+const Z: f64 = 2.394;
+
+/// The same for one interval of 95 %.
+const Z_95: f64 = 1.959_964;
+
+/// Resamples of a bootstrap: the 33rd from either end is the bound, and its place is then known to a sixth.
+const RESAMPLES: usize = 4000;
+
+/// What two servers are compared in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Figure {
+    /// The median of the response time.
+    #[serde(rename = "p50")]
+    Median,
+    /// Its 99th percentile.
+    #[serde(rename = "p99")]
+    Tail,
+    /// Right answers a second.
+    #[serde(rename = "rate")]
+    Rate,
+}
+
+impl Figure {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Figure::Median => "p50",
+            Figure::Tail => "p99",
+            Figure::Rate => "rate",
+        }
+    }
+
+    /// What a server is that has more of it, or less.
+    pub fn word(self, is_more: bool) -> &'static str {
+        match (self, is_more) {
+            (Figure::Median | Figure::Tail, true) => "slower",
+            (Figure::Median | Figure::Tail, false) => "faster",
+            (Figure::Rate, true) => "higher",
+            (Figure::Rate, false) => "lower",
+        }
+    }
+}
+
+/// By how much B differs from A.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Difference {
+    /// The share by which B has more.
+    pub by: f64,
+    /// The lower end of its interval.
+    pub low: f64,
+    /// The upper end.
+    pub high: f64,
+}
+
+impl Difference {
+    fn of_logarithms(by: f64, low: f64, high: f64) -> Self {
+        Difference { by: by.exp_m1(), low: low.exp_m1(), high: high.exp_m1() }
+    }
+
+    /// Whether there is one at all, for more than chance.
+    pub fn is_sure(self) -> bool {
+        self.low > 0.0 || self.high < 0.0
+    }
+
+    /// The end that is farther from nothing: what equal servers may seem to differ by.
+    pub fn reach(self) -> f64 {
+        self.low.abs().max(self.high.abs())
+    }
+}
+
+/// What one block of a comparison measured of A and of B.
+#[derive(Debug, Clone, Copy)]
+pub struct Pair {
+    /// Of A.
+    pub a: f64,
+    /// Of B.
+    pub b: f64,
+}
+
+/// The difference over blocks, each of which measured both: a studentised bootstrap over the blocks (Efron and
+/// Tibshirani 1993, §12.5), which is right for few blocks too. `None` for fewer than four blocks, or without a value.
+pub fn over_blocks(blocks: &[Pair], seed: u64) -> Option<Difference> {
+    const FEWEST: usize = 4;
+    let usable = |pair: &&Pair| pair.a > 0.0 && pair.b > 0.0;
+    let values: Vec<f64> = blocks.iter().filter(usable).map(|pair| (pair.b / pair.a).ln()).collect();
+    if values.len() < FEWEST || values.len() < blocks.len() {
+        return None;
+    }
+    let (mean, error) = mean_and_error(&values);
+    if error <= 0.0 {
+        return Some(Difference::of_logarithms(mean, mean, mean));
+    }
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let mut resample = vec![0.0; values.len()];
+    let mut ts: Vec<f64> = (0..RESAMPLES)
+        .map(|_| {
+            for value in &mut resample {
+                *value = values[(random.next_u64() % values.len() as u64) as usize];
+            }
+            let (its_mean, its_error) = mean_and_error(&resample);
+            // A resample of one block again and again has no spread of its own.
+            (its_mean - mean) / its_error.max(error * 0.05)
+        })
+        .collect();
+    ts.sort_unstable_by(f64::total_cmp);
+    let tail = (RESAMPLES as f64 * 0.05 / 2.0 / FIGURES.len() as f64) as usize;
+    let (low, high) = (mean - error * ts[RESAMPLES - 1 - tail], mean - error * ts[tail]);
+    Some(Difference::of_logarithms(mean, low, high))
+}
+
+fn mean_and_error(values: &[f64]) -> (f64, f64) {
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    (mean, (squares / (count - 1.0) / count).sqrt())
+}
+
+/// The difference between two saved runs. Their percentiles carry intervals on the number of independent values that they
+/// are worth, so what makes neighbouring messages alike does not make the answer surer than it is. `None` where a run has no
+/// interval for the figure.
+pub fn of_runs(figure: Figure, a: &Document, b: &Document) -> Option<Difference> {
+    let ((a, a_error), (b, b_error)) = (measured(figure, a)?, measured(figure, b)?);
+    let (mean, error) = ((b / a).ln(), (a_error * a_error + b_error * b_error).sqrt());
+    Some(Difference::of_logarithms(mean, mean - Z * error, mean + Z * error))
+}
+
+/// A figure of a run and the standard error of its logarithm.
+fn measured(figure: Figure, run: &Document) -> Option<(f64, f64)> {
+    let quantile = |name: &str| {
+        let Quantile { v, lo, hi } = *run.latency.response.p.get(name)?;
+        let (low, high) = (lo?.max(1) as f64, hi?.max(1) as f64);
+        Some((v.max(1) as f64, (high / low).ln() / (2.0 * Z_95)))
+    };
+    match figure {
+        Figure::Median => quantile("50"),
+        Figure::Tail => quantile("99"),
+        Figure::Rate => rate(run),
+    }
+}
+
+/// Answers a second, and how much that varies from interval to interval of the run.
+fn rate(run: &Document) -> Option<(f64, f64)> {
+    /// A last interval that is much shorter than the others is the drain.
+    const WHOLE: f64 = 0.5;
+    let longest = run.intervals.iter().map(|interval| interval.len_ns).max()?;
+    let whole = run.intervals.iter().filter(|interval| interval.len_ns as f64 > WHOLE * longest as f64);
+    let rates: Vec<f64> =
+        whole.map(|interval| interval.replied as f64 * SECOND as f64 / interval.len_ns.max(1) as f64).collect();
+    let (mean, error) = mean_and_error(&rates);
+    (rates.len() > 2 && mean > 0.0).then(|| (mean, error / mean))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn normal(random: &mut Xoshiro256PlusPlus) -> f64 {
+        let mut unit = || ((random.next_u64() >> 11) + 1) as f64 / (1_u64 << 53) as f64;
+        (-2.0 * unit().ln()).sqrt() * (2.0 * std::f64::consts::PI * unit()).cos()
+    }
+
+    /// How many of 200 comparisons call a difference when B is so much slower than A and blocks vary by 5 %.
+    fn calls(slower: f64, blocks: usize) -> usize {
+        let call = |seed: u64| {
+            let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
+            let pairs: Vec<Pair> = (0..blocks)
+                .map(|_| Pair {
+                    a: 100.0 * (0.05 * normal(&mut random)).exp(),
+                    b: slower * 100.0 * (0.05 * normal(&mut random)).exp(),
+                })
+                .collect();
+            usize::from(over_blocks(&pairs, seed).unwrap().is_sure())
+        };
+        (0..200).map(call).sum()
+    }
+
+    #[test]
+    fn equal_servers_are_rarely_called_different_and_unequal_ones_mostly() {
+        // A level of 5 % / 3 each: 3 of 200 are expected.
+        for blocks in [6, 12, 24] {
+            assert!(calls(1.0, blocks) <= 10, "{} of 200 with {blocks} blocks", calls(1.0, blocks));
+        }
+        assert!(calls(1.1, 12) >= 150, "{} of 200", calls(1.1, 12));
+    }
+
+    #[test]
+    fn what_has_no_value_in_some_block_has_no_difference() {
+        let pair = Pair { a: 1.0, b: 2.0 };
+        assert!(over_blocks(&[pair; 3], 1).is_none(), "three blocks are too few");
+        assert!(over_blocks(&[pair, pair, pair, Pair { a: 0.0, b: 1.0 }], 1).is_none());
+        let twice = over_blocks(&[pair; 4], 1).unwrap();
+        assert!((twice.by - 1.0).abs() < 1e-9 && twice.is_sure());
+    }
+}
