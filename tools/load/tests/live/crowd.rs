@@ -316,3 +316,32 @@ fn too_few_open_files_are_named_before_anything_is_opened() {
     }
     assert_eq!(limited("50").status.code(), Some(0), "as many as it says");
 }
+
+#[test]
+fn both_transports_are_loaded_over_the_sixth_version_of_the_protocol() {
+    let Ok(listener) = TcpListener::bind("[::1]:0") else {
+        println!("skipped: this machine has no IPv6");
+        return;
+    };
+    let tcp = listener.local_addr().unwrap();
+    let socket = std::net::UdpSocket::bind("[::1]:0").unwrap();
+    let udp = socket.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            std::thread::spawn(|| crate::servers::upper_case(0, stream.unwrap()));
+        }
+    });
+    std::thread::spawn(move || {
+        let mut buffer = [0; 2048];
+        while let Ok((length, peer)) = socket.recv_from(&mut buffer) {
+            let _ = socket.send_to(&buffer[..length].to_ascii_uppercase(), peer);
+        }
+    });
+    for target in [format!("udp://{udp}"), format!("tcp://{tcp}")] {
+        for more in [&[][..], &["--source", "::1"], &["-p", "16"]] {
+            let (run, code) = measure(&[&[target.as_str(), "-n", "200", "-c", "3", "-w", "0"], more].concat());
+            assert_eq!((run.counts.replied, run.counts.wrong, code), (200, 0, 0), "{target} {more:?}");
+            assert!(run.target.resolved[0].starts_with("[::1]:"), "{:?}", run.target.resolved);
+        }
+    }
+}
