@@ -2,7 +2,8 @@
 //! terminal for its height; otherwise pure: what to write is returned.
 //!
 //! ```text
-//! udp://127.0.0.1:12000  3 of 10 s, 7 s left  49,987 replies/s  lost 0 (0%)  p50 ▁▁▃ 41.2 us  p99 212.4 us
+//! udp://127.0.0.1:12000  3 of 10 s, 7 s left  49,987 replies/s  lost 0 (0%)
+//!   p50 ▁▁▃ 41.2 us  p99 212.4 us
 //!          20 .. 50         41,201  82.412%  ██████████████████████████████
 //!          50 .. 100         8,793  17.588%  ██████▍
 //! ```
@@ -60,9 +61,9 @@ impl Outlet {
         if !stderr.is_terminal() {
             return Outlet::Lines;
         }
-        // One row for the line above the histogram, and one for the cursor of whoever types meanwhile.
+        // Two rows for the lines above the histogram, and one for the cursor of whoever types meanwhile.
         let height = rustix::termios::tcgetwinsize(&stderr).map_or(0, |size| usize::from(size.ws_row));
-        Outlet::Terminal { rows: if height == 0 { MOST_ROWS } else { height.saturating_sub(2).min(MOST_ROWS) } }
+        Outlet::Terminal { rows: if height == 0 { MOST_ROWS } else { height.saturating_sub(3).min(MOST_ROWS) } }
     }
 }
 
@@ -159,8 +160,9 @@ impl View {
             Outlet::Lines => self.latest = format!("  p50 {} us  p99 {} us", micros(p50), micros(p99)),
             Outlet::Terminal { rows } => {
                 let medians = sparkline(self.medians.iter().copied());
-                self.latest = format!("  p50 {medians} {} us  p99 {} us", micros(p50), micros(p99));
-                self.histogram = distribution::rows(&interval.response.histogram(), rows, BAR_CELLS);
+                // On a line of its own: behind the other it would be cut off on a hundred columns.
+                self.histogram = vec![format!("  p50 {medians} {} us  p99 {} us", micros(p50), micros(p99))];
+                self.histogram.extend(distribution::rows(&interval.response.histogram(), rows, BAR_CELLS));
             }
         }
     }
@@ -247,7 +249,7 @@ mod tests {
         assert!(view.update(&at(1, 1000, None)).starts_with("\r\x1b[J\x1b[?7ludp://"));
         let drawn = view.update(&at(2, 1000, Some((1, &interval))));
         let rows = drawn.matches('\n').count();
-        assert!((2..=9).contains(&rows) && drawn.contains("20 .. 50") && drawn.ends_with(WRAP), "{drawn:?}");
+        assert!((3..=10).contains(&rows) && drawn.contains("20 .. 50") && drawn.ends_with(WRAP), "{drawn:?}");
         let again = view.update(&at(3, 1000, Some((1, &interval))));
         assert!(again.starts_with(&format!("\r\x1b[{rows}A\x1b[J")), "{again:?}");
         assert_eq!(view.end(), format!("\r\x1b[{rows}A\x1b[J"));

@@ -376,7 +376,7 @@ sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))
     assert!(drawn.len() >= 4, "{text:?}");
     let last = drawn[drawn.len() - 2];
     assert!(last.starts_with("\u{1b}[?7ludp://") && last.contains(" s left  "), "{last:?}");
-    assert!(last.contains("lost 0 (0%)  p50 ") && last.contains(" us  p99 ") && last.contains(" .. "), "{last:?}");
+    assert!(last.contains("lost 0 (0%)\n  p50 ") && last.contains(" us  p99 ") && last.contains(" .. "), "{last:?}");
     let (rows, up) = last.trim_end_matches('A').rsplit_once("\u{1b}[").unwrap();
     assert!(rows.ends_with("\u{1b}[?7h\r"), "a narrow terminal would wrap {last:?}");
     assert_eq!(rows.matches('\n').count().to_string(), up, "the histogram is drawn over itself");
