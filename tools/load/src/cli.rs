@@ -47,6 +47,8 @@ Examples:
   shout-load udp://localhost -d 30s           port 12000, as many as come back
   shout-load tcp://[::1]:9000 -c 64 -R 50k    50,000 a second, come what may
   shout-load tcp://localhost -o run.html      the same figures as a page
+  shout-load search udp://localhost           the greatest rate that holds
+  shout-load compare a.json b.json            is B slower, beyond the noise?
   shout-load verify echo://localhost          is the contract kept to the byte?";
 
 /// Floods an upper-case echo service, verifies every reply, and reports latency histograms.

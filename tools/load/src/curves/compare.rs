@@ -14,7 +14,7 @@ use shout::target::{Protocol, Target};
 use super::difference::{self, FIGURES, Figure, Pair};
 use super::result::{Comparison, Row};
 use super::setup::{self, Common, generator_was_busy};
-use super::side::{Side, Start};
+use super::side::{Side, Start, Started};
 use crate::cli::{positive_duration, rate};
 use crate::clock::SECOND;
 use crate::gates::{self, share};
@@ -147,9 +147,10 @@ fn live(options: &Options, command: &[String]) -> Result<Comparison, ExitCode> {
         let plan = setup::plan(&options.common, target, is_own, options.rate)?;
         Ok(Plan { warmup: WARM_UP, duration: Some(options.slice), seed, ..plan })
     };
-    let [a, b] = starts;
-    let mut a = Side::open(a, &context, &plan, &signals).map_err(refused)?;
-    let mut b = Side::open(b, &context, &plan, &signals).map_err(refused)?;
+    let [a, b] = starts.map(|start| Started::new(start, &context));
+    let (a, b) = (a.map_err(refused)?, b.map_err(refused)?);
+    let mut a = Side::open(a, &plan, &signals).map_err(refused)?;
+    let mut b = Side::open(b, &plan, &signals).map_err(refused)?;
     let mut again = a.again(&signals).map_err(failed)?;
     let half = (usize::from(options.blocks) / 2).max(4);
     setup::show(options.common.quiet, "A against A, for the noise floor");

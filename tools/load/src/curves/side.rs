@@ -38,27 +38,20 @@ pub(super) enum Start {
     },
 }
 
-/// A server with connections to it.
-pub(super) struct Side {
-    /// What it is called in the result.
-    pub(super) name: String,
-    plan: Plan,
+/// A server that is there, or has been started. All are before the first is connected to: to measure binds this thread to
+/// a processor, and a server started later would inherit that.
+pub(super) struct Started {
+    target: Target,
+    name: String,
     context: Context,
-    session: Session,
-    stages: u64,
     /// Whatever was started here ends when this is dropped.
-    _own: Option<OwnServer>,
-    _process: Option<Process>,
+    own: Option<OwnServer>,
+    process: Option<Process>,
 }
 
-impl Side {
-    /// Starts the server if need be, opens the connections and warms them up.
-    pub(super) fn open(
-        start: Start,
-        context: &Context,
-        plan: &dyn Fn(Target, bool) -> Result<Plan, Refused>,
-        signals: &Signals,
-    ) -> Result<Self, Refused> {
+impl Started {
+    /// Starts the server if need be.
+    pub(super) fn new(start: Start, context: &Context) -> Result<Self, Refused> {
         let system = |what: &str, error: &dyn std::fmt::Display| Refused::System(format!("{what}: {error}"));
         let mut context = context.clone();
         let local = |protocol, port| Target { protocol, host: "127.0.0.1".into(), port };
@@ -76,6 +69,31 @@ impl Side {
                 (local(protocol, process.port), None, Some(process), line)
             }
         };
+        Ok(Started { target, name, context, own, process })
+    }
+}
+
+/// A server with connections to it.
+pub(super) struct Side {
+    /// What it is called in the result.
+    pub(super) name: String,
+    plan: Plan,
+    context: Context,
+    session: Session,
+    stages: u64,
+    /// Kept for their `Drop`.
+    _own: Option<OwnServer>,
+    _process: Option<Process>,
+}
+
+impl Side {
+    /// Opens the connections and warms them up.
+    pub(super) fn open(
+        server: Started,
+        plan: &dyn Fn(Target, bool) -> Result<Plan, Refused>,
+        signals: &Signals,
+    ) -> Result<Self, Refused> {
+        let Started { target, name, context, own, process } = server;
         let plan = plan(target, own.is_some())?;
         let session = warm(&plan, &context, signals).map_err(|failure| Refused::System(failure.to_string()))?;
         Ok(Side { name, plan, context, session, stages: 0, _own: own, _process: process })
