@@ -54,8 +54,8 @@ pub struct Options {
     rate: Option<f64>,
 
     /// Blocks, each of which measures A, B, B and A
-    #[arg(long, value_name = "N", default_value = "20", value_parser = clap::value_parser!(u16).range(4..=1000))]
-    blocks: u16,
+    #[arg(long, value_name = "N", default_value = "20", value_parser = number_of_blocks)]
+    blocks: usize,
 
     /// How long each of the four parts of a block is
     #[arg(long, value_name = "TIME", value_parser = positive_duration, default_value = "250ms")]
@@ -152,12 +152,11 @@ fn live(options: &Options, command: &[String]) -> Result<Comparison, ExitCode> {
     let mut a = Side::open(a, &plan, &signals).map_err(refused)?;
     let mut b = Side::open(b, &plan, &signals).map_err(refused)?;
     let mut again = a.again(&signals).map_err(failed)?;
-    let half = (usize::from(options.blocks) / 2).max(4);
+    let half = (options.blocks / 2).max(4);
     setup::show(options.common.quiet, "A against A, for the noise floor");
     let (floor, busy_before, _) = blocks(&mut [&mut a, &mut again], half, options, &signals).map_err(failed)?;
     setup::show(options.common.quiet, "A against B");
-    let (pairs, busy, spectra) =
-        blocks(&mut [&mut a, &mut b], usize::from(options.blocks), options, &signals).map_err(failed)?;
+    let (pairs, busy, spectra) = blocks(&mut [&mut a, &mut b], options.blocks, options, &signals).map_err(failed)?;
     setup::show(options.common.quiet, "");
     if let Some(code) = signals.exit_code() {
         return Err(ExitCode::from(code));
@@ -171,6 +170,12 @@ fn live(options: &Options, command: &[String]) -> Result<Comparison, ExitCode> {
     });
     let names = [a.name.clone(), b.name.clone()];
     Ok(Comparison::new(names, rows, busy + busy_before, spectra))
+}
+
+/// Enough for an interval, and few enough for an hour at a few seconds each.
+fn number_of_blocks(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (4..=1000).contains(number));
+    number.ok_or_else(|| "a number from 4 to 1000".into())
 }
 
 /// What to start or to reach.
