@@ -83,9 +83,9 @@ fn a_flood_gives_way_while_somebody_has_little_to_say() {
     let mut server = Loop::of(&[FLOOD, 5]);
     assert_eq!(server.turn(), DRIVE + 5, "nobody could know of the other before");
     assert_eq!(server.turn(), SHARED);
-    for _ in 1..SHARED_TURNS {
-        assert_eq!(server.turn(), SHARED);
-    }
+    assert_eq!(server.connections.shared_turns, SHARED_TURNS - 1);
+    server.connections.shared_turns = 1;
+    assert_eq!(server.turn(), SHARED);
     assert_eq!(server.turn(), DRIVE, "the other has gone");
 }
 

@@ -368,7 +368,8 @@ sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))
         command.args(["-c", TERMINAL, env!("CARGO_BIN_EXE_shout-load")]).args(load).args(extra);
         let output = command.stdin(std::process::Stdio::null()).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
+        // The terminal itself puts a carriage return before each line feed.
+        String::from_utf8(output.stdout).unwrap().replace("\r\n", "\n")
     };
     let text = shown(&[]);
     // Each time from the place where the cursor was left: at the end of the line, or of the histogram below it.
