@@ -1,7 +1,9 @@
 //! `--trace`: what it says agrees with what happened, it can be read at any time, and nothing about it stops the service.
 
 mod common;
+mod perfetto;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -227,4 +229,118 @@ fn several_loops_have_a_file_each() {
     let loops = ["trace-loops-0.json", "trace-loops-1.json"].map(|name| entries(&path.with_file_name(name)));
     assert_eq!(loops.iter().map(|entries| sum(entries, "drive", "read")).sum::<u64>(), 48);
     assert!(loops[0].iter().all(|entry| entry["pid"] == 1) && loops[1].iter().all(|entry| entry["pid"] == 2));
+}
+
+/// Many connections and datagrams at once, until the ring has been full.
+fn load(server: &Program) {
+    const EXCHANGES: usize = 3000;
+    let address = server.address;
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(move || {
+                let mut stream = tcp_client(address);
+                for _ in 0..EXCHANGES {
+                    assert_eq!(ping(&mut stream, b"abc"), b"ABC");
+                }
+            });
+        }
+        for _ in 0..2 {
+            scope.spawn(move || {
+                let client = udp_client(address);
+                for _ in 0..EXCHANGES {
+                    assert_eq!(ping_udp(&client, address, b"defg"), b"DEFG");
+                }
+            });
+        }
+    });
+    talk(server);
+}
+
+/// Of all slices of a name: how many, and how long they took together, in nanoseconds.
+type Totals = BTreeMap<String, (u64, u64)>;
+
+/// The complaints of Perfetto's engine: what it could not read, and what it dropped.
+const COMPLAINTS: &str = "select name, value from stats where severity in ('error', 'data_loss') and value > 0";
+
+#[test]
+fn the_engine_of_perfettos_viewer_takes_all_of_a_full_ring() {
+    let Some(engine) = perfetto::engine() else { return };
+    let path = file("perfetto.json");
+    let server = Program::start(&["--trace", path.to_str().unwrap()]);
+    load(&server);
+    // Written once in between, so that the record of it is there.
+    server.signal(Signal::USR2);
+    server.stderr.skip_to("wrote the trace");
+    talk(&server);
+    assert_eq!(server.terminate().code, Some(0));
+
+    let whole: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    assert_eq!(whole["otherData"]["records"], trace::RECORDS_MAX);
+    assert!(whole["otherData"]["overwritten"].as_u64().unwrap() > 0, "the ring is to be full");
+    let entries = whole["traceEvents"].as_array().unwrap();
+    let of_kind = |ph: &'static str| entries.iter().filter(move |entry| entry["ph"] == ph);
+    let mut written = Totals::new();
+    for entry in of_kind("X").chain(of_kind("i")) {
+        let total = written.entry(entry["name"].as_str().unwrap().to_owned()).or_default();
+        total.0 += 1;
+        total.1 += (entry["dur"].as_f64().unwrap_or(0.0) * 1000.0).round() as u64;
+    }
+    let queue = of_kind("C").map(|entry| entry["args"]["connections"].as_u64().unwrap());
+    let tracks = of_kind("M").filter(|entry| entry["name"] == "thread_name");
+
+    let rows = perfetto::ask(
+        &engine,
+        &path,
+        &[
+            COMPLAINTS,
+            "select name, count(*) as number, sum(dur) as lasted from slice group by name",
+            "select sum(extract_arg(arg_set_id, 'args.read')) as read, sum(extract_arg(arg_set_id, 'args.sent')) as sent \
+             from slice where name glob 'drive: *'",
+            "select count(*) as number, sum(value) as total from counter join counter_track on track_id = \
+             counter_track.id where counter_track.name = 'ready queue connections'",
+            "select name from thread where tid > 0 order by tid",
+            "select name from process where pid = 1",
+            // What lies within what: whatever else does would be drawn below something that it is no part of.
+            "select distinct outer.name as outer, inner.name as inner from slice as inner join slice as outer \
+             on inner.parent_id = outer.id order by 1, 2",
+        ],
+    );
+    assert_eq!(rows[0], Vec::<Value>::new(), "complaints");
+    let number = |row: &Value, column: &str| row[column].as_u64().unwrap();
+    let read = |row: &Value| (row["name"].as_str().unwrap().to_owned(), (number(row, "number"), number(row, "lasted")));
+    assert_eq!(rows[1].iter().map(read).collect::<Totals>(), written);
+    for name in ["poll", "turn", "edge", "receive", "send", "drive: wait", "drive: finished", "trace written"] {
+        assert!(written.contains_key(name), "{name} does not occur in {:?}", written.keys());
+    }
+    let moved = (number(&rows[2][0], "read"), number(&rows[2][0], "sent"));
+    assert_eq!(moved, (sum(entries, "drive", "read"), sum(entries, "drive", "sent")));
+    assert_eq!(
+        (number(&rows[3][0], "number"), rows[3][0]["total"].as_f64().unwrap() as u64),
+        (queue.clone().count() as u64, queue.sum())
+    );
+    let names: Vec<&Value> = rows[4].iter().map(|row| &row["name"]).collect();
+    assert_eq!(names, tracks.map(|entry| &entry["args"]["name"]).collect::<Vec<_>>());
+    assert_eq!(rows[5][0]["name"], "loop 0");
+    for row in &rows[6] {
+        let (outer, inner) = (row["outer"].as_str().unwrap(), row["inner"].as_str().unwrap());
+        let belongs = match inner {
+            "receive" | "send" => outer.starts_with("datagrams: "),
+            // The loop's own, which are those of the signals, are reported by the poll.
+            "edge" => outer == "poll",
+            "trace written" => outer == "turn",
+            _ => false,
+        };
+        assert!(belongs, "{inner} lies within {outer}");
+    }
+}
+
+/// So that silence means something.
+#[test]
+fn the_engine_of_perfettos_viewer_complains_of_what_overlaps() {
+    let Some(engine) = perfetto::engine() else { return };
+    let path = file("overlapping.json");
+    let slice = |ts, dur| format!(r#"{{"name":"drive","ph":"X","ts":{ts},"dur":{dur},"pid":1,"tid":10,"args":{{}}}}"#);
+    fs::write(&path, format!(r#"{{"traceEvents":[{},{}]}}"#, slice(10.0, 10.0), slice(15.0, 10.0))).unwrap();
+    let rows = perfetto::ask(&engine, &path, &[COMPLAINTS]);
+    assert_eq!(rows[0].len(), 1, "{rows:?}");
 }
