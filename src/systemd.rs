@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use listenfd::ListenFd;
+use rustix::net::SendFlags;
 
 /// Sockets that were bound before this process started and may live on when it has ended.
 #[derive(Debug, Default)]
@@ -122,18 +123,15 @@ impl Notifier {
 
     /// Everything is listened to. The one message that is waited for until the manager takes it.
     pub fn ready(&self, status: &str) {
-        let Some(manager) = &self.manager else { return };
-        manager.tell(&format!("READY=1\nSTATUS={status}"));
-        // From here on a busy manager must not hold up the loop.
-        if let Err(error) = manager.socket.set_nonblocking(true) {
-            log::warn!("NOTIFY_SOCKET: {error}");
+        if let Some(manager) = &self.manager {
+            manager.tell(&format!("READY=1\nSTATUS={status}"), SendFlags::empty());
         }
     }
 
     /// The end has begun. Told once, whatever the number of loops.
     pub fn stopping(&self) {
         if let (Some(manager), 0) = (&self.manager, self.index) {
-            manager.tell("STOPPING=1\nSTATUS=finishing what is owed");
+            manager.tell("STOPPING=1\nSTATUS=finishing what is owed", SendFlags::DONTWAIT);
         }
     }
 
@@ -159,15 +157,18 @@ impl Notifier {
     fn show(&self, shown: Shown) {
         let Some(manager) = &self.manager else { return };
         if manager.all_alive(self.index, shown) {
-            manager.tell("WATCHDOG=1");
+            manager.tell("WATCHDOG=1", SendFlags::DONTWAIT);
         }
     }
 }
 
 impl Manager {
     /// Sends a message. One that is not taken is let go of: the service matters more than its reputation.
-    fn tell(&self, message: &str) {
-        if let Err(error) = self.socket.send(message.as_bytes()) {
+    ///
+    /// Whether to wait is said each time, for a busy manager must not hold up the loop. The socket itself cannot be told
+    /// once it is known: by then a sandbox may forbid the system call.
+    fn tell(&self, message: &str, flags: SendFlags) {
+        if let Err(error) = rustix::net::send(&self.socket, message.as_bytes(), flags) {
             log::warn!("the service manager was not told: {error}");
         }
     }

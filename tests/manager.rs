@@ -34,8 +34,7 @@ fn the_manager_hears_of_readiness_signs_of_life_and_the_end() {
         let mut command = command(&arguments);
         let server = Server::start(command.env("NOTIFY_SOCKET", name).env("WATCHDOG_USEC", "50000"));
         let ready = told(&manager);
-        let (_, address) = server.listening();
-        assert_eq!(ready, format!("READY=1\nSTATUS=serving udp+tcp {address}"));
+        let address = ready.strip_prefix("READY=1\nSTATUS=serving udp+tcp ").unwrap().parse().unwrap();
         // One loop of several is held up by it, and shows signs of life when the others have ended.
         let held = holding(address);
         let still_alive = || {
@@ -55,6 +54,8 @@ fn the_manager_hears_of_readiness_signs_of_life_and_the_end() {
         let_go(held);
         let (code, lines) = server.ended();
         assert_eq!(code, Some(0), "{lines:#?}");
+        assert!(lines.contains(&format!("shout-server listening on udp+tcp {address}")), "{lines:#?}");
+        assert!(!lines.iter().any(|line| line.contains("warning")), "{arguments:?}: {lines:#?}");
     }
 }
 
