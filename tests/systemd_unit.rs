@@ -1,7 +1,8 @@
 //! The units of `tools/deploy`: systemd finds nothing wrong with them, they leave little exposed, and the server does what
 //! they say of it.
 //!
-//! systemd itself need not run for this. What takes one of its tools says so and passes where there is none.
+//! systemd itself need not run for this; `systemd.rs` runs it. What takes one of its tools says so and passes where there is
+//! none.
 #![cfg(target_os = "linux")]
 
 use std::collections::BTreeSet;
@@ -20,7 +21,7 @@ mod common;
 mod launcher;
 
 use common::{ping, ping_udp, tcp_client, udp_client};
-use launcher::{PATIENCE, SERVER, Server, can_run, descriptors, passing_to, retried, sockets};
+use launcher::{PATIENCE, SERVER, Server, can_run, descriptors, has_sandbox, passing_to, retried, sockets};
 
 /// How the unit names the server, which systemd finds where programs are.
 const NAMED: &str = "shout-server";
@@ -132,16 +133,6 @@ fn serve(program: &str, before: &[&str]) {
     server.stop();
 }
 
-/// Whether this kernel can confine a process as `--sandbox` wants it.
-fn has_sandbox() -> bool {
-    let server = Server::start(&mut launcher::command(&["--listen", "127.0.0.1:0", "--sandbox", "--quiet"]));
-    let has = server.line_with("shout-server").starts_with(" listening");
-    if !has {
-        println!("skipped: --sandbox is not available here");
-    }
-    has
-}
-
 #[test]
 fn the_server_serves_as_the_unit_starts_it() {
     if has_sandbox() {
@@ -160,7 +151,7 @@ fn calls_of(name: &str) -> BTreeSet<String> {
     members.flat_map(calls_of).collect()
 }
 
-/// systemd cannot be asked to filter here. So what the server calls is held against what the unit allows.
+/// What the server calls is held against what the unit allows, whether or not it happens to be called under systemd.
 #[test]
 fn the_server_makes_no_system_call_that_the_unit_forbids() {
     if !can_run("systemd-analyze", ["syscall-filter", "@default"]) || !can_run("strace", ["true"]) || !has_sandbox() {

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+pub(crate) mod load;
+
 /// How long anything may take before a test gives up: far more than it ever takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -191,4 +193,14 @@ pub(crate) fn can_run<I: AsRef<OsStr>>(program: &str, arguments: impl IntoIterat
         println!("skipped: {program} is missing or not allowed here");
     }
     can
+}
+
+/// Whether this kernel can confine a process as `--sandbox` wants it.
+pub(crate) fn has_sandbox() -> bool {
+    let server = Server::start(&mut command(&["--listen", "127.0.0.1:0", "--sandbox", "--quiet"]));
+    let has = server.line_with("shout-server").starts_with(" listening");
+    if !has {
+        println!("skipped: --sandbox is not available here");
+    }
+    has
 }
