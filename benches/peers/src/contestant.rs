@@ -76,11 +76,11 @@ pub struct Field {
     #[arg(long, value_name = "NAME=COMMAND", value_parser = added)]
     add: Vec<Contestant>,
 
-    /// Measurements of each contestant under each load [default: 5 in a race, 3 for curves]
+    /// Measurements of each contestant under each load [default: 5 in a race, 3 for curves, 9 for admin and trace]
     #[arg(long, value_parser = rounds, value_name = "N")]
     pub rounds: Option<usize>,
 
-    /// How long each measurement lasts, without warm-up: 0.8 or 800ms [default: 0.8 in a race, 0.5 for curves]
+    /// How long each measurement lasts, without warm-up: 0.8 or 800ms [default: 0.5 for curves, else 0.8]
     #[arg(long, value_parser = seconds, value_name = "DURATION")]
     pub seconds: Option<Duration>,
 

@@ -14,18 +14,20 @@
 //! can start it on port 0 and wait until it is there: see [`running`]. A fourth program, `shout`, is the project's own
 //! server with that command line. This file does the I/O that the three share.
 //!
-//! Two benchmarks put them side by side, and a third the server beside itself:
+//! Two benchmarks put them side by side, and two more the server beside itself:
 //!
 //! | command | answers |
 //! |---|---|
 //! | `cargo bench -p peers --bench race` | who answers how many messages, and at what cost: see [`race`] |
 //! | `cargo bench -p peers --bench curves` | how the cost grows with connections, sources and sizes: see [`curves`] |
 //! | `cargo bench -p peers --bench admin` | what it costs the server to be scraped under full load: see [`admin`] |
+//! | `cargo bench -p peers --bench trace` | what it costs the server to take down a trace under full load: see [`trace`] |
 //!
 //! All take flags behind `--`, and `--help` lists them. They are made of [`measurement`] (start a server afresh, load
-//! it), [`contestant`] (who takes part), [`statistics`], [`table`] and [`plot`].
+//! it), [`contestant`] (who takes part), `beside` (one flag of the server), [`statistics`], [`table`] and [`plot`].
 
 pub mod admin;
+mod beside;
 pub mod contestant;
 pub mod curves;
 pub mod ending;
@@ -36,6 +38,7 @@ pub mod race;
 pub mod running;
 pub mod statistics;
 pub mod table;
+pub mod trace;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;

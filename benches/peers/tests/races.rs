@@ -5,13 +5,14 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use peers::{admin, curves, programs, race};
+use peers::{admin, curves, programs, race, trace};
 use shout_load::report::document::Document;
 
 type Program = fn(&peers::contestant::Programs, Vec<std::ffi::OsString>, &mut dyn Write) -> ExitCode;
 
 const RACE: Program = |programs, arguments, out| race::main(programs, arguments, out);
 const ADMIN: Program = |programs, arguments, out| admin::main(programs, arguments, out);
+const TRACE: Program = |programs, arguments, out| trace::main(programs, arguments, out);
 const CURVES: Program = |programs, arguments, out| curves::main(programs, arguments, out);
 
 /// What a program prints with these words behind its name, and how it ends.
@@ -244,4 +245,13 @@ fn being_watched_is_measured_beside_being_left_alone() {
         assert!(output.lines().any(|line| line.starts_with(&format!("{name}  "))), "no line of {name} in:\n{output}");
     }
     assert!(output.contains("pages were scraped"), "{output}");
+}
+
+#[test]
+fn being_traced_is_measured_beside_being_left_alone() {
+    let (output, code) = run(TRACE, &["--rounds", "1", "--seconds", SHORT]);
+    assert_eq!(code, ExitCode::SUCCESS, "{output}");
+    for name in ["without", "traced", "without again"] {
+        assert!(output.lines().any(|line| line.starts_with(&format!("{name}  "))), "no line of {name} in:\n{output}");
+    }
 }
