@@ -3,6 +3,8 @@
 //! Like the recorder beside it: bounded memory whatever the length of the run, constant amortised time per message, no
 //! allocation after the start.
 
+mod slices;
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -10,6 +12,7 @@ use crate::clock::Nanos;
 use crate::ledger::Flight;
 use crate::payload::Identity;
 use crate::statistics::{BatchMeans, Reservoir, quantile_interval};
+use slices::Slices;
 
 /// Gaps between sends that are kept: enough for a distance of 0.03 to stand out, and 32 KiB.
 const GAPS: usize = 4096;
@@ -188,93 +191,27 @@ pub fn interval(histogram: &hdrhistogram::Histogram<u64>, q: f64, size: f64) -> 
     (lower.map(value), upper.map(value))
 }
 
-/// Coarse histograms of consecutive slices of time. When there is no room for one more, neighbours are joined and a
-/// slice is twice as long from then on, so any run ends with between half of [`Self::MOST`] and all of them.
-#[derive(Debug, Clone)]
-struct Slices {
-    length: Nanos,
-    counts: Vec<[u32; Self::BUCKETS]>,
+/// Half the width of a confidence interval as a share of the value that it is of; `None` if it has an open end.
+pub fn half_width(value: u64, (lower, upper): (Option<u64>, Option<u64>)) -> Option<f64> {
+    Some((upper? - lower?) as f64 / 2.0 / value.max(1) as f64)
 }
 
-impl Default for Slices {
-    fn default() -> Self {
-        Slices { length: Self::FIRST_LENGTH, counts: Vec::with_capacity(Self::MOST) }
-    }
-}
-
-impl Slices {
-    /// Enough for a test of two halves, and 70 KiB.
-    const MOST: usize = 64;
-
-    /// A run of a second has ten of them.
-    const FIRST_LENGTH: Nanos = 100_000_000;
-
-    /// Each doubling of the latency in eight: a value is known to 6 %, against drifts of 25 % and more.
-    const STEPS: u32 = 8;
-
-    /// Up to 2^36 ns, which is beyond the longest latency that is recorded.
-    const BUCKETS: usize = 34 * Self::STEPS as usize;
-
-    fn clear(&mut self) {
-        self.counts.clear();
-        self.length = Self::FIRST_LENGTH;
-    }
-
-    fn push(&mut self, elapsed: Nanos, latency: Nanos) {
-        while elapsed / self.length >= Self::MOST as u64 {
-            for pair in 0..self.counts.len().div_ceil(2) {
-                let mut joined = self.counts[2 * pair];
-                if let Some(second) = self.counts.get(2 * pair + 1) {
-                    joined.iter_mut().zip(second).for_each(|(sum, more)| *sum = sum.saturating_add(*more));
-                }
-                self.counts[pair] = joined;
-            }
-            self.counts.truncate(self.counts.len().div_ceil(2));
-            self.length *= 2;
-        }
-        let slice = (elapsed / self.length) as usize;
-        while self.counts.len() <= slice {
-            self.counts.push([0; Self::BUCKETS]);
-        }
-        let count = &mut self.counts[slice][Self::bucket(latency)];
-        *count = count.saturating_add(1);
-    }
-
-    /// The number of doublings, and the three bits behind the first one.
-    fn bucket(latency: Nanos) -> usize {
-        let latency = latency.max(u64::from(Self::STEPS));
-        let doublings = latency.ilog2() - Self::STEPS.ilog2();
-        let step = (latency >> doublings) as u32 - Self::STEPS;
-        ((doublings * Self::STEPS + step) as usize).min(Self::BUCKETS - 1)
-    }
-
-    /// The middle of a bucket.
-    fn value(bucket: usize) -> f64 {
-        let (doublings, step) = (bucket as u32 / Self::STEPS, bucket as u32 % Self::STEPS);
-        (f64::from(Self::STEPS + step) + 0.5) * 2f64.powi(doublings.cast_signed())
-    }
-
-    fn percentiles(&self, quantile: f64) -> Vec<f64> {
-        let of_slice = |counts: &[u32; Self::BUCKETS]| {
-            let total: u64 = counts.iter().map(|&count| u64::from(count)).sum();
-            let rank = (quantile * total as f64).ceil() as u64;
-            let mut seen = 0;
-            let bucket = counts.iter().position(|&count| {
-                seen += u64::from(count);
-                seen >= rank
-            })?;
-            (total > 0).then(|| Self::value(bucket))
-        };
-        self.counts.iter().filter_map(of_slice).collect()
-    }
+/// How many independent measurements several streams are worth together: of several transports or several generators.
+///
+/// What meets the same queues of the same server rises and falls together, and does not add up: two generators that see
+/// the same busy periods know no more than one of them. The sum is divided by what the sums of their slices vary more
+/// than they would if the streams were independent of each other.
+pub fn effective_size<'a>(streams: impl Iterator<Item = &'a Evidence>) -> f64 {
+    let streams: Vec<&Evidence> = streams.collect();
+    let sum: f64 = streams.iter().map(|stream| stream.effective_size()).sum();
+    let slices: Vec<&Slices> = streams.iter().map(|stream| &stream.slices).collect();
+    sum / slices::likeness(&slices)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    const MILLISECOND: Nanos = 1_000_000;
 
     fn replied(evidence: &mut Evidence, sequence: u64, intended: Nanos, now: Nanos) {
         let flight = Flight { intended, issued: intended + 1 };
@@ -309,32 +246,6 @@ mod tests {
             }
             prop_assert_eq!(evidence.area(), stays.iter().map(|(_, stay)| u128::from(*stay)).sum::<u128>());
         }
-
-        #[test]
-        fn a_bucket_of_a_slice_holds_what_is_within_its_width(latency in 8u64..60_000_000_000) {
-            let value = Slices::value(Slices::bucket(latency));
-            prop_assert!((value / latency as f64 - 1.0).abs() <= 0.0626, "{latency} became {value}");
-        }
-    }
-
-    #[test]
-    fn slices_join_when_the_run_grows_long() {
-        let mut evidence = Evidence::default();
-        evidence.begin(0);
-        let mut sequence = 0;
-        for tenth in 0..1000 {
-            for _ in 0..20 {
-                let now = tenth * 100 * MILLISECOND + 2 * MILLISECOND;
-                replied(&mut evidence, sequence, now - (1 + tenth / 500) * MILLISECOND, now);
-                sequence += 1;
-            }
-        }
-        let slices = evidence.slices();
-        assert!((Slices::MOST / 2..=Slices::MOST).contains(&slices.len()), "{}", slices.len());
-        let (first, last) = (slices[0], slices[slices.len() - 1]);
-        assert!((last / first - 2.0).abs() < 0.2, "twice as slow in the second half: {first} and {last}");
-        let total: u64 = evidence.slices.counts.iter().flatten().map(|&count| u64::from(count)).sum();
-        assert_eq!(total, sequence);
     }
 
     #[test]

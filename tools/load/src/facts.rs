@@ -80,7 +80,7 @@ impl Measured<'_> {
 
     /// What the latencies of all transports together are worth.
     pub fn effective_size(&self) -> f64 {
-        self.team.recorders().map(|(_, recorder)| recorder.evidence.effective_size()).sum()
+        evidence::effective_size(self.team.recorders().map(|(_, recorder)| &recorder.evidence))
     }
 
     /// What became of what was lost.

@@ -11,6 +11,7 @@ use hdrhistogram::Histogram;
 use crate::clock::{Clock, Nanos};
 use crate::companions::{Companions, Tally};
 use crate::engine::{Engine, Totals, Transport};
+use crate::evidence;
 use crate::facts::Measured;
 use crate::floor::{self, Floor};
 use crate::generator::Wish;
@@ -292,7 +293,7 @@ fn document(plan: &Plan, context: &Context, team: &Team, parts: Parts) -> Docume
     for (transport, recorder) in team.merged() {
         total.add(&recorder);
         let each = team.recorders().filter(|(of, _)| *of == transport);
-        let size = each.map(|(_, recorder)| recorder.evidence.effective_size()).sum();
+        let size = evidence::effective_size(each.map(|(_, recorder)| &recorder.evidence));
         let connect = connect_times.as_ref().filter(|_| transport == Transport::Tcp);
         let latency = latencies(&recorder, size, connect);
         let breakdown = Breakdown::of(&recorder.breakdown);

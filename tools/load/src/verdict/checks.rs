@@ -2,6 +2,7 @@
 
 use super::{Check, Facts, Offered, Verdict};
 use crate::clock::Nanos;
+use crate::evidence::half_width;
 use crate::statistics::{mann_whitney_p, median};
 
 /// Two limits: beyond the first a check is suspect, beyond the second the measurement is invalid.
@@ -204,11 +205,8 @@ pub(super) fn effective_size(size: f64) -> Check {
 }
 
 pub(super) fn interval(facts: &Facts) -> Check {
-    let width = match facts.p99_interval {
-        (Some(lower), Some(upper)) => (upper - lower) as f64 / 2.0 / facts.p99.max(1) as f64,
-        // JSON has no infinity; this is as wide as makes no difference.
-        (None, _) | (_, None) => f64::from(u16::MAX),
-    };
+    // JSON has no infinity; this is as wide as makes no difference.
+    let width = half_width(facts.p99, facts.p99_interval).unwrap_or(f64::from(u16::MAX));
     let verdict = if width <= INTERVAL { Verdict::Valid } else { Verdict::Suspect };
     let why = match facts.p99_interval {
         (Some(_), Some(_)) => format!("the p99 is only known to ±{:.0}%; raise -d", 100.0 * width),
