@@ -20,6 +20,7 @@
 //!  report ── document (JSON), intervals, screen, page, hgrm, hlog          saved ──▶ report
 //!
 //!  whether to believe it: floor, observer (what the machine did) ──▶ verdict (statistics, loss) ──▶ gates
+//!  until ── has a run measured closely enough to stop?
 //!  companions ── idle connections, slow readers and half-closers beside those that are measured
 //!  curves ── how much can a server take, and how slow does it get on the way?
 //!  team ── several generators, each on a thread, that make one load
@@ -66,6 +67,7 @@ pub mod stamps;
 pub mod statistics;
 pub mod team;
 pub mod trace;
+pub mod until;
 pub mod verdict;
 pub mod verify;
 

@@ -17,4 +17,5 @@ pub mod page;
 pub mod screen;
 pub mod sparkline;
 pub mod trust;
+pub mod until;
 pub mod worst;

@@ -130,6 +130,12 @@ pub fn judge(facts: &Facts) -> Validity {
     Validity { verdict, checks: made }
 }
 
+/// Whether the tail of one half of a run is that of the other, from its 99th percentile in consecutive slices of time.
+/// `None` where there are too few of them to tell.
+pub fn stationary(slices: &[f64]) -> Option<Check> {
+    checks::stationary(slices)
+}
+
 /// The mean number of messages in flight, and rate times mean service time, from times in nanoseconds.
 ///
 /// `area` is message-nanoseconds, summed at every send and every end of a message; `answered` times their mean service
