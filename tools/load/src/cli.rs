@@ -10,6 +10,7 @@ use shout::target::{Protocol, Target};
 use shout::units;
 
 mod crowd;
+mod length;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -137,6 +138,10 @@ pub struct Options {
     /// How many messages to send, over all connections, less those that --late sheds
     #[arg(short = 'n', long, value_parser = positive_count, value_name = "N")]
     pub requests: Option<u64>,
+
+    /// How long the run goes on, if neither of these says so.
+    #[command(flatten)]
+    pub length: length::LengthOptions,
 
     /// Messages in flight on each connection [default: 1; with -R, no bound; without a target, 64 in all]
     #[arg(short, long, value_parser = window, value_name = "DEPTH")]
@@ -277,7 +282,9 @@ impl Options {
             return Err(format!("{} a message on a stream has at least 1 byte", self.refused(false)));
         }
         let own_window = if has_udp { OWN_SERVER_UDP_WINDOW } else { OWN_SERVER_TCP_WINDOW };
+        let until = self.length.until();
         let usual = if is_own { OWN_SERVER_DURATION } else { DEFAULT_DURATION };
+        let usual = until.map_or(usual, |(_, most)| most);
         let demand = match self.profile(self.duration.unwrap_or(usual)) {
             Some(profile) => Demand::Open { profile, process: self.arrivals, window: self.pipeline },
             None => Demand::Closed { window: self.pipeline.unwrap_or(if is_own { own_window } else { 1 }) },
@@ -300,6 +307,7 @@ impl Options {
             demand,
             duration: profile_end.or(self.duration).or(self.requests.is_none().then_some(usual)),
             messages: self.requests,
+            until: until.map(|(goal, _)| goal),
             warmup: self.warmup,
             content,
             late: self.late,

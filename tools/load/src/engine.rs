@@ -331,7 +331,7 @@ impl Engine {
     }
 
     /// What was recorded, by transport. Complete when [`is_idle`](Self::is_idle).
-    pub fn recorders(&self) -> impl Iterator<Item = (Transport, &Recorder)> {
+    pub fn recorders(&self) -> impl Iterator<Item = (Transport, &Recorder)> + Clone {
         self.groups.iter().map(|group| (group.transport, &group.recorder))
     }
 

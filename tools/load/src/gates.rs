@@ -1,7 +1,8 @@
 //! Conditions that a run must meet, for scripts: `--slo`, `--baseline`, `--strict`. Pure: no I/O.
 //!
 //! A gate on an invalid measurement is never passed: the exit code then says that nothing was learnt, rather than that
-//! all is well or that the server is slow.
+//! all is well or that the server is slow. The same goes for a run that was to go on until a percentile was known (`--until`)
+//! and does not know it.
 
 use crate::clock::SECOND;
 use crate::loss::all_in;
@@ -187,7 +188,10 @@ pub fn apply(gates: &Gates, run: &mut Document) {
             }
         }
     }
-    let code = if (is_gated && !is_believable) || (gates.is_strict && run.validity.verdict != Verdict::Valid) {
+    let code = if (is_gated && !is_believable)
+        || (gates.is_strict && run.validity.verdict != Verdict::Valid)
+        || run.until.as_ref().is_some_and(|until| !until.is_reached())
+    {
         exit::INVALID
     } else if failed {
         exit::GATE_FAILED
@@ -325,6 +329,17 @@ mod tests {
             let mut run = run();
             run.validity.verdict = verdict;
             assert_eq!(outcome(&strict, run).0, code, "{verdict:?}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_does_not_know_its_percentile_has_learnt_nothing() {
+        use crate::report::until::{Outcome, Until};
+        for (outcome, code) in [(Outcome::Reached, 0), (Outcome::NotReached, 4), (Outcome::Impossible, 4)] {
+            let mut run = run();
+            run.until = Some(Until { outcome, ..Until::for_tests() });
+            assert_eq!(self::outcome(&gates(&[]), run.clone()).0, code, "{outcome:?}");
+            assert_eq!(self::outcome(&gates(&["p50<1us"]), run).0, code.max(3), "{outcome:?}");
         }
     }
 

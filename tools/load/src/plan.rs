@@ -14,6 +14,7 @@ use crate::payload::Content;
 use crate::schedule::{Process, Profile};
 use crate::sockets::{Dialler, Sources};
 use crate::team::Share;
+use crate::until::Goal;
 
 /// The longest payload of a UDP datagram over IPv4: 65,535 less 20 bytes of IP header and 8 of UDP header.
 pub const LONGEST_DATAGRAM: usize = 65_507;
@@ -36,6 +37,8 @@ pub struct Plan {
     pub duration: Option<Duration>,
     /// How many messages to send, at most.
     pub messages: Option<u64>,
+    /// Stop before that, when a percentile is known this closely.
+    pub until: Option<Goal>,
     /// How long to send before measuring; what is sent then is answered before the measurement starts, and not counted.
     pub warmup: Duration,
     /// What messages are made of.

@@ -18,6 +18,7 @@ use crate::plan::{Plan, nanos};
 use crate::report::distribution;
 use crate::report::screen::{count, micros, per_second, percent};
 use crate::report::sparkline::sparkline;
+use crate::report::until::percent as percent_of;
 use crate::run::{Part, Progress};
 
 /// A terminal is redrawn five times a second.
@@ -73,6 +74,8 @@ pub struct View {
     outlet: Outlet,
     name: String,
     duration: Option<Nanos>,
+    /// Whether the run may end long before that.
+    is_open: bool,
     messages: Option<u64>,
     part: Option<Part>,
     written_at: Nanos,
@@ -92,6 +95,7 @@ impl View {
             outlet,
             name: plan.target.to_string(),
             duration: plan.duration.map(nanos),
+            is_open: plan.until.is_some(),
             messages: plan.messages,
             part: None,
             written_at: 0,
@@ -173,7 +177,7 @@ impl View {
         let at = match part {
             Part::Opening { open, of } => return line + &format!("{open} of {of} connections open"),
             Part::WarmUp => "warming up".into(),
-            Part::Measurement => self.course(elapsed, totals.sent),
+            Part::Measurement => self.course(elapsed, totals.sent) + &known(progress),
         };
         let rate = count(per_second(totals.replied, elapsed));
         // Writing to a String cannot fail.
@@ -193,11 +197,21 @@ impl View {
             let share = messages.saturating_sub(sent) as f64 / sent as f64;
             (share * elapsed as f64) as Nanos
         });
-        let left = by_time.into_iter().chain(by_messages).min();
+        let left = by_time.into_iter().chain(by_messages).min().filter(|_| !self.is_open);
         let left = left.map_or_else(String::new, |left| format!(", {} s left", left.div_ceil(SECOND)));
-        let whole = self.duration.map_or_else(String::new, |whole| format!(" of {}", seconds(whole)));
+        let whole = self.duration.map_or_else(String::new, |whole| {
+            let most = if self.is_open { "at most " } else { "" };
+            format!(" of {most}{}", seconds(whole))
+        });
         format!("{}{whole} s{left}", seconds(elapsed))
     }
+}
+
+/// How closely a percentile is known so far, where the run goes on until it is.
+fn known(progress: &Progress) -> String {
+    let Some((goal, look)) = progress.look else { return String::new() };
+    let width = look.and_then(|look| look.width).map_or_else(|| "?".into(), percent_of);
+    format!(", p{} ±{width} of ±{}", goal.percentile, percent_of(goal.width))
 }
 
 #[cfg(test)]
@@ -226,7 +240,7 @@ mod tests {
 
     fn at(seconds: u64, sent: u64, latest: Option<(u64, &Interval)>) -> Progress<'_> {
         let totals = Totals { sent, replied: sent - 2, lost: 2, ..Totals::default() };
-        Progress { part: Part::Measurement, elapsed: seconds * SECOND, totals, latest }
+        Progress { part: Part::Measurement, elapsed: seconds * SECOND, totals, latest, look: None }
     }
 
     #[test]
@@ -262,6 +276,25 @@ mod tests {
         assert_eq!(left(&["-d", "60s"]), "10 of 60 s, 50 s left");
         assert_eq!(left(&["-n", "4000"]), "10 s, 30 s left");
         assert_eq!(left(&["-n", "4000", "-d", "15s"]), "10 of 15 s, 5 s left");
+    }
+
+    #[test]
+    fn a_run_without_an_end_says_how_closely_it_knows_what_it_is_for() {
+        let arguments = ["--until", "p99±2%", "--max-duration", "60s"];
+        let goal = "p99±2%".parse().unwrap();
+        let look = crate::until::Look {
+            elapsed: 0,
+            value: 1,
+            interval: (None, None),
+            width: Some(0.034),
+            size: 1.0,
+            is_tight: false,
+        };
+        for (look, known) in [(None, "±?"), (Some(look), "±3.4%")] {
+            let mut view = view(Outlet::Lines, &arguments);
+            let text = view.update(&Progress { look: Some((goal, look)), ..at(20, 1000, None) });
+            assert!(text.contains(&format!("  20 of at most 60 s, p99 {known} of ±2%  ")), "{text}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One run from start to end: warm up, drain, measure, drain, observe both processes, sum up. Does I/O.
 
 mod opening;
+mod watcher;
 
 use std::io;
 use std::net::SocketAddr;
@@ -28,9 +29,12 @@ use crate::report::document::{
     Config, Connections, Counts, Document, Environment, Latencies, Latency, PerTransport, Process, SCHEMA, Time, Tool,
 };
 use crate::report::intervals::Interval;
+use crate::report::until::Until;
 use crate::report::worst::InFlight;
-use crate::team::{Sight, Team};
+use crate::team::Team;
+use crate::until::{Goal, Look, Rule};
 use crate::verdict;
+use watcher::Watcher;
 
 /// Exit codes of a run, from the least to the most important.
 pub mod exit {
@@ -76,6 +80,8 @@ pub struct Progress<'a> {
     pub totals: Totals,
     /// The last interval of the measurement that has ended, and how many there have been with it.
     pub latest: Option<(u64, &'a intervals::Interval)>,
+    /// The goal of a run that goes on until a percentile is known, and what was found last.
+    pub look: Option<(Goal, Option<Look>)>,
 }
 
 /// Why a run could not be made.
@@ -153,7 +159,7 @@ impl Session {
 
     /// Makes the warm-up of the plan, if it has one, and forgets it.
     pub fn warm_up(&mut self, plan: &Plan, watch: &mut dyn FnMut(&Progress) -> Wish) -> Result<(), Failure> {
-        let mut watcher = Watcher { plan, watch, interrupted: false, course: Course::default() };
+        let mut watcher = Watcher::new(plan, watch);
         let clock = Clock::start();
         if let Some(stage) = plan.warmup_stage() {
             watcher.run(&mut self.team, &stage, Part::WarmUp)?;
@@ -167,16 +173,20 @@ impl Session {
 
     /// Makes the measurement of the plan, which must have the connections and the payload that this was opened with.
     pub fn measure(&mut self, plan: &Plan, watch: &mut dyn FnMut(&Progress) -> Wish) -> Result<Document, Failure> {
-        let mut watcher = Watcher { plan, watch, interrupted: false, course: Course::default() };
+        let mut watcher = Watcher::new(plan, watch);
         let team = &mut self.team;
         let clock = Clock::start();
         let start_unix_ns = nanos(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
         let observer = Observer::start(self.address, self.server, self.local);
         let began = clock.now();
         watcher.course = Course::start(self.server);
+        watcher.rule = plan.until.map(Rule::new);
+        team.take_looks(plan.until.is_some());
         team.record_intervals(nanos(plan.interval));
         watcher.run(team, &plan.measured_stage(), Part::Measurement)?;
         let wall_ns = clock.now() - began;
+        let most = plan.duration.map_or(0, nanos);
+        let until = watcher.rule.map(|rule| rule.finish(team.sending_time(), most, &team.reading()));
         let companions = self.companions.take().map(Companions::finish).transpose();
         let companions =
             companions.map_err(|error| Failure(format!("the companions of the run broke off: {error}")))?;
@@ -205,6 +215,7 @@ impl Session {
             companions,
             pinned_to: self.pinned_to,
             course: watcher.course,
+            until,
         };
         Ok(document(plan, &self.context, team, parts))
     }
@@ -225,52 +236,6 @@ fn process(pid: u32, usage: Usage, sent: u64, wall_ns: Nanos) -> Process {
     }
 }
 
-/// Runs stages and relays how they go.
-struct Watcher<'a> {
-    plan: &'a Plan,
-    watch: &'a mut dyn FnMut(&Progress) -> Wish,
-    interrupted: bool,
-    course: Course,
-}
-
-impl Watcher<'_> {
-    fn run(&mut self, team: &mut Team, stage: &crate::engine::Stage, part: Part) -> Result<(), Failure> {
-        let patience = nanos(self.plan.udp_timeout.max(self.plan.tcp_timeout) * HOPELESS_TIMEOUTS);
-        let watcher = &mut *self;
-        let mut seen = 0;
-        let mut watch = |sight: &Sight, elapsed: Nanos| {
-            let Sight { totals, latest } = *sight;
-            let number = latest.map_or(0, |(number, _)| number);
-            if number > seen {
-                seen = number;
-                watcher.course.read(elapsed);
-            }
-            let wish = (watcher.watch)(&Progress { part, elapsed, totals, latest });
-            watcher.interrupted |= wish != Wish::Continue;
-            let nothing_came = totals.replied + totals.wrong_answers == 0;
-            if wish == Wish::Continue && nothing_came && (totals.refused > 0 || elapsed > patience) {
-                return Wish::Stop;
-            }
-            wish
-        };
-        team.run(stage, &mut watch)
-            .map_err(|error| Failure(format!("the run of {} broke off: {error}", self.plan.target)))?;
-        let totals = team.totals();
-        // Where other programs had all the processors, nothing may have been sent to warm up.
-        let was_idle = part == Part::WarmUp && totals.sent == 0 && team.broken_by().is_none() && team.has_live_lanes();
-        if totals.replied + totals.wrong_answers > 0 || self.interrupted || was_idle {
-            return Ok(());
-        }
-        let reason = match team.broken_by() {
-            Some(error) => error.to_string(),
-            None if totals.refused > 0 => "connection refused".into(),
-            None if !team.has_live_lanes() => "the server closed every connection".into(),
-            None => format!("not one of {} messages was answered", totals.sent),
-        };
-        Err(Failure(format!("no reply from {}: {reason}", self.plan.target)))
-    }
-}
-
 /// What a document needs besides the plan and the recorders.
 struct Parts {
     time: Time,
@@ -284,6 +249,7 @@ struct Parts {
     companions: Option<Tally>,
     pinned_to: Option<Cpu>,
     course: Course,
+    until: Option<Until>,
 }
 
 fn document(plan: &Plan, context: &Context, team: &Team, parts: Parts) -> Document {
@@ -332,6 +298,7 @@ fn document(plan: &Plan, context: &Context, team: &Team, parts: Parts) -> Docume
             local: parts.local,
         },
         time: parts.time,
+        until: parts.until,
         counts: Counts::from(&counts),
         connections: Connections {
             opened: team.opened() as u64,

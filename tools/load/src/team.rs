@@ -16,6 +16,7 @@ use hdrhistogram::Histogram;
 
 use crate::clock::{Clock, Nanos};
 use crate::engine::{Engine, Stage, Totals, Transport};
+use crate::evidence::Evidence;
 use crate::generator::{Churned, Generator, Wish};
 use crate::host::{self, Cpu};
 use crate::intervals::{self, Interval};
@@ -25,6 +26,7 @@ use crate::observer::{self, Usage};
 use crate::payload::Payload;
 use crate::plan::Plan;
 use crate::recorder::{self, Recorder};
+use crate::until::{Looks, Reading};
 
 /// Between the decision to begin and the beginning, for the threads to be there by then: some twenty times what it takes
 /// to start one.
@@ -32,6 +34,9 @@ const START_AHEAD: Nanos = 2_000_000;
 
 /// How often whoever watches is asked when the first generator is done before the others.
 const WATCH_INTERVAL: Duration = Duration::from_millis(20);
+
+/// By how much the first generator looks later than the others do: each of them comes round to it within half of that.
+const LOOK_BEHIND: Nanos = 100_000_000;
 
 /// One place in a team.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +65,8 @@ pub struct Sight<'a> {
     pub totals: Totals,
     /// The last interval that has ended, and how many there have been with it. With several generators: of the first one.
     pub latest: Option<(u64, &'a Interval)>,
+    /// What has been measured so far, at the moments of [`Looks`] and only where that was asked for.
+    pub reading: Option<&'a Reading>,
 }
 
 /// What a generator's thread did in a stage.
@@ -84,6 +91,8 @@ struct Member {
 pub struct Team {
     members: Vec<Member>,
     clock: Clock,
+    /// Whether to look at what has been measured while a stage runs.
+    looks: bool,
 }
 
 impl Team {
@@ -107,7 +116,7 @@ impl Team {
             let cpu = (!cpus.is_empty()).then(|| cpus[index % cpus.len()]);
             members.push(Member { generator, share, cpu, effort: Effort::default() });
         }
-        Ok(Team { members, clock })
+        Ok(Team { members, clock, looks: false })
     }
 
     /// Cuts every stage from now on into intervals of this length, above 0.
@@ -115,17 +124,27 @@ impl Team {
         self.members.iter_mut().for_each(|member| member.generator.record_intervals(length));
     }
 
+    /// From now on whoever watches a stage is told now and then what has been measured, or no longer.
+    pub fn take_looks(&mut self, looks: bool) {
+        self.looks = looks;
+    }
+
     /// Runs a stage to its end: the first generator on the calling thread. `watch` is asked now and then whether to go on.
     pub fn run(&mut self, stage: &Stage, watch: &mut dyn FnMut(&Sight, Nanos) -> Wish) -> io::Result<()> {
         let [first, others @ ..] = &mut self.members[..] else { return Ok(()) };
         let board = Board::new(others.len());
-        let clock = self.clock;
+        let (clock, looks) = (self.clock, self.looks.then(Looks::default));
+        let mut own_looks = looks;
         let began = if others.is_empty() { clock.now() } else { clock.now() + START_AHEAD };
         let mut relay = |engine: &Engine, elapsed: Nanos| {
             let (intervals, number) = engine.intervals();
             let latest = intervals.last().map(|interval| (number, interval));
             let totals = board.totals(engine.totals());
-            board.say(watch(&Sight { totals, latest }, elapsed))
+            // A little after the others, so that what they left is of this moment.
+            let since = elapsed.saturating_sub(if board.is_empty() { 0 } else { LOOK_BEHIND });
+            let is_due = own_looks.as_mut().is_some_and(|looks| looks.is_due(since));
+            let reading = is_due.then(|| board.reading(engine));
+            board.say(watch(&Sight { totals, latest, reading: reading.as_ref() }, elapsed))
         };
         thread::scope(|scope| {
             let threads: Vec<_> = others
@@ -133,8 +152,15 @@ impl Team {
                 .enumerate()
                 .map(|(place, member)| {
                     let board = &board;
-                    let run =
-                        move || member.run(stage, clock, began, &mut |engine, _| board.note(place, engine.totals()));
+                    let mut looks = looks;
+                    let run = move || {
+                        member.run(stage, clock, began, &mut |engine, elapsed| {
+                            if looks.as_mut().is_some_and(|looks| looks.is_due(elapsed)) {
+                                board.leave(place, engine);
+                            }
+                            board.note(place, engine.totals())
+                        })
+                    };
                     thread::Builder::new().name(format!("generator {}", place + 1)).spawn_scoped(scope, run)
                 })
                 .collect();
@@ -155,7 +181,7 @@ impl Team {
     }
 
     /// What was recorded, by transport, for each generator apart.
-    pub fn recorders(&self) -> impl Iterator<Item = (Transport, &Recorder)> {
+    pub fn recorders(&self) -> impl Iterator<Item = (Transport, &Recorder)> + Clone {
         self.engines().flat_map(Engine::recorders)
     }
 
@@ -175,6 +201,11 @@ impl Team {
     pub fn intervals(&self) -> Vec<Interval> {
         let each: Vec<&[Interval]> = self.engines().map(|engine| engine.intervals().0).collect();
         intervals::merged(&each)
+    }
+
+    /// What has been measured in the last stage.
+    pub fn reading(&self) -> Reading {
+        Reading::of(self.recorders().map(|(_, recorder)| (&recorder.response, &recorder.evidence)))
     }
 
     /// The runs of consecutive messages lost, over all UDP sockets.
@@ -242,7 +273,7 @@ impl Team {
         self.members.iter().find_map(|member| member.generator.broken_by())
     }
 
-    fn engines(&self) -> impl Iterator<Item = &Engine> {
+    fn engines(&self) -> impl Iterator<Item = &Engine> + Clone {
         self.members.iter().map(|member| member.generator.engine())
     }
 }
@@ -275,17 +306,24 @@ impl Member {
     }
 }
 
+/// What a transport of a generator has measured.
+type Stream = (Histogram<u64>, Evidence);
+
 /// Where the threads of a stage leave word for each other.
 struct Board {
     /// What each but the first has counted so far.
     totals: Vec<Mutex<Totals>>,
+    /// The response times of each but the first, as they were at its last look, and what it had collected about them.
+    streams: Vec<Mutex<Vec<Stream>>>,
     /// What `watch` wished last, as its number.
     wish: AtomicU8,
 }
 
 impl Board {
     fn new(others: usize) -> Self {
-        Board { totals: (0..others).map(|_| Mutex::default()).collect(), wish: AtomicU8::new(Wish::Continue as u8) }
+        let totals = (0..others).map(|_| Mutex::default()).collect();
+        let streams = (0..others).map(|_| Mutex::default()).collect();
+        Board { totals, streams, wish: AtomicU8::new(Wish::Continue as u8) }
     }
 
     /// One of the others says how far it is, and is told whether to go on.
@@ -293,6 +331,25 @@ impl Board {
         const ALL: [Wish; 3] = [Wish::Continue, Wish::Stop, Wish::Abort];
         *lock(&self.totals[place]) = totals;
         ALL[usize::from(self.wish.load(Ordering::Relaxed))]
+    }
+
+    fn is_empty(&self) -> bool {
+        self.totals.is_empty()
+    }
+
+    /// One of the others leaves a copy of what it has measured.
+    fn leave(&self, place: usize, engine: &Engine) {
+        let copy = |(_, recorder): (Transport, &Recorder)| (recorder.response.clone(), recorder.evidence.clone());
+        *lock(&self.streams[place]) = engine.recorders().map(copy).collect();
+    }
+
+    /// What the first has measured, with what the others left last.
+    fn reading(&self, first: &Engine) -> Reading {
+        let others: Vec<_> = self.streams.iter().map(lock).collect();
+        let others = others.iter().flat_map(|streams| streams.iter());
+        let others = others.map(|(response, evidence)| (response, evidence));
+        let own = first.recorders().map(|(_, recorder)| (&recorder.response, &recorder.evidence));
+        Reading::of(own.chain(others))
     }
 
     fn say(&self, wish: Wish) -> Wish {
@@ -305,8 +362,8 @@ impl Board {
     }
 }
 
-fn lock(totals: &Mutex<Totals>) -> MutexGuard<'_, Totals> {
-    totals.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

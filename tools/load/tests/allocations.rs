@@ -49,6 +49,7 @@ fn allocations_of(demand: Demand) -> u64 {
         tcp_connections: 1,
         demand,
         duration: None,
+        until: None,
         messages: Some(MESSAGES),
         warmup: Duration::ZERO,
         content: 64.into(),

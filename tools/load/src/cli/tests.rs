@@ -44,6 +44,17 @@ fn a_run_ends_by_time_or_by_number() {
 }
 
 #[test]
+fn a_run_until_a_percentile_is_known_takes_two_minutes_at_most_unless_told() {
+    let until = |line: &str| {
+        let Plan { until, duration, messages, .. } = plan(&format!("shout-load udp://h -R 1k --until {line}"));
+        (until.unwrap().to_string(), duration.unwrap().as_secs(), messages)
+    };
+    assert_eq!(until("p99±2%"), ("p99±2%".into(), 120, None));
+    assert_eq!(until("p99.9+-0.5% --max-duration 1h"), ("p99.9±0.5%".into(), 3600, None));
+    assert_eq!(plan("shout-load udp://h").until, None);
+}
+
+#[test]
 fn a_changing_rate_says_how_long_the_run_is() {
     let profile = |line: &str| match plan(line).demand {
         Demand::Open { profile, .. } => (profile.to_string(), plan(line).duration.unwrap().as_secs()),
@@ -86,6 +97,13 @@ fn what_makes_no_sense_is_refused() {
         "-R 1 --arrivals burst:0",
         "-R 1 --arrivals onoff:0s,1s",
         "-R 1 --arrivals sometimes",
+        "--until p99±2% -d 5s",
+        "--until p99±2% -n 5",
+        "--until p99±2% --ramp 1:2",
+        "--until p99±2% --plan 1s@1k",
+        "--until p99±2% --until p50±2%",
+        "--until p99±2% --max-duration 2s",
+        "--max-duration 5s",
         "--gso 65",
         "--late shed",
         "-R 1 --late sometimes",

@@ -26,6 +26,7 @@ use super::by_size::BySize;
 use super::crowd::Churn;
 use super::intervals::Interval;
 use super::trust::{GateResult, Loss, Outlier};
+use super::until::Until;
 use super::worst::InFlight;
 use crate::companions::Tally;
 use crate::floor::Floor;
@@ -55,6 +56,9 @@ pub struct Document {
     pub env: Environment,
     /// When and how long.
     pub time: Time,
+    /// What came of going on until a percentile was known closely enough, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub until: Option<Until>,
     /// What happened, over all transports.
     pub counts: Counts,
     /// TCP connections.

@@ -109,8 +109,10 @@ fn summary(run: &Document) -> String {
             plot::latency(response.max)
         )
     };
+    let until =
+        run.until.as_ref().map_or_else(String::new, |until| format!(" {}.", checks::capital(&until.sentence())));
     format!(
-        "For {} the server {demand}: {} were sent ({}/s), {} answered rightly ({}), {} lost.{answers}",
+        "For {} the server {demand}: {} were sent ({}/s), {} answered rightly ({}), {} lost.{answers}{until}",
         seconds(run.time.measured_ns),
         count(counts.sent),
         count(per_second(counts.sent, run.time.measured_ns)),

@@ -64,12 +64,16 @@ fn header(text: &mut String, run: &Document) -> std::fmt::Result {
     let interrupted = if time.interrupted { " · interrupted" } else { "" };
     writeln!(
         text,
-        "warm-up {} (excluded) · measured {} · drain {}{interrupted}   {}\n",
+        "warm-up {} (excluded) · measured {} · drain {}{interrupted}   {}",
         seconds(time.warmup_ns),
         seconds(time.measured_ns),
         seconds(time.drain_ns),
         moment(time.start_unix_ns)
-    )
+    )?;
+    if let Some(until) = &run.until {
+        writeln!(text, "{}", until.sentence())?;
+    }
+    writeln!(text)
 }
 
 fn traffic(text: &mut String, run: &Document) -> std::fmt::Result {

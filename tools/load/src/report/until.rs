@@ -111,16 +111,15 @@ pub(crate) fn span(time: Nanos) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn until(outcome: Outcome) -> Until {
+impl Until {
+    /// One that stopped after 14.2 s.
+    pub(crate) fn for_tests() -> Self {
         Until {
             goal: "p99±2%".into(),
             percentile: 99.0,
             width: 0.02,
             max_duration_ns: 120 * SECOND,
-            outcome,
+            outcome: Outcome::Reached,
             after_ns: 14_200_000_000,
             value_ns: 812_300,
             lo_ns: Some(797_000),
@@ -131,6 +130,15 @@ mod tests {
             needed_ns: None,
             why: String::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn until(outcome: Outcome) -> Until {
+        Until { outcome, ..Until::for_tests() }
     }
 
     #[test]

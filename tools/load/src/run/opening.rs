@@ -38,7 +38,8 @@ pub(super) fn open(
     let clock = Clock::start();
     let mut tell = |open| {
         let (elapsed, totals) = (clock.now(), Totals::default());
-        watch(&Progress { part: Part::Opening { open, of }, elapsed, totals, latest: None }) == Wish::Continue
+        watch(&Progress { part: Part::Opening { open, of }, elapsed, totals, latest: None, look: None })
+            == Wish::Continue
     };
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::Interrupted => Failure("interrupted while connections were opened: nothing was measured".into()),

@@ -15,4 +15,5 @@ mod stamps;
 mod threads;
 mod trace;
 mod trains;
+mod until;
 mod verify;

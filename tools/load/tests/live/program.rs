@@ -29,6 +29,11 @@ fn a_wrong_argument_gets_one_line_that_names_it_and_exit_code_2() {
         (&["udp://localhost", "--slo", "p99<fast"], &["'p99<fast'", "--slo"]),
         (&["udp://localhost", "--max-regress", "5%"], &["--baseline"]),
         (&["udp://localhost", "--baseline", "b.json", "--max-regress", "five"], &["'five'", "--max-regress"]),
+        (&["udp://localhost", "--until", "p99"], &["'p99'", "--until", "p99±2%"]),
+        (&["udp://localhost", "--until", "p100±2%"], &["'p100±2%'", "--until", "below p100"]),
+        (&["udp://localhost", "--until", "p99±2%", "-d", "5s"], &["--until", "--duration"]),
+        (&["udp://localhost", "--until", "p99±2%", "--max-duration", "1s"], &["'1s'", "--max-duration", "3s"]),
+        (&["udp://localhost", "--max-duration", "5s"], &["--until"]),
         (&["udp://localhost", "--frobnicate"], &["'--frobnicate'"]),
     ] {
         let output = run(arguments);

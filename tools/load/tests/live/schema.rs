@@ -54,6 +54,7 @@ fn runs_of_every_kind_fit_the_published_schema() {
     ]);
     let both = document(&[&echo, "-n", "500", "-R", "4k", "-s", "mix:64=2,512=1", "--late", "shed:100ms"]);
     let ramp = document(&[&udp, "--ramp", "1k:4k", "-d", "150ms", "--stamps", "off"]);
+    let until = document(&[&udp, "--until", "p50±0.2%", "--max-duration", "3s", "-R", "500"]);
     let lossy =
         DatagramServer::start(
             |number, request, peer| {
@@ -61,7 +62,7 @@ fn runs_of_every_kind_fit_the_published_schema() {
             },
         );
     let lossy = document(&[&lossy.url(), "-n", "60", "-R", "1k", "--timeout", "80ms"]);
-    for run in [&stamped, &streams, &both, &ramp, &lossy] {
+    for run in [&stamped, &streams, &both, &ramp, &until, &lossy] {
         assert_fits(&validator, run);
     }
     // What need not be there was there, so that it has been looked at.
@@ -78,6 +79,7 @@ fn runs_of_every_kind_fit_the_published_schema() {
         (&both, "/per_size/1/response"),
         (&both, "/config/late"),
         (&ramp, "/config/plan"),
+        (&until, "/until/half_width"),
         (&lossy, "/loss/bursts/1"),
         (&lossy, "/outliers/0/lat_ns"),
     ] {

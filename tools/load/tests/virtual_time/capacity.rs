@@ -68,7 +68,7 @@ impl Queue {
 
 /// The probability that a message waits at most `wait` seconds for a worker that takes the same time for each, when
 /// `rate` a second arrive: Erlang's formula (1909) for M/D/1.
-fn waits_at_most(wait: f64, rate: f64) -> f64 {
+pub(crate) fn waits_at_most(wait: f64, rate: f64) -> f64 {
     let service = 1.0 / SERVICE_RATE;
     let term = |k: i32| {
         let time = rate * (f64::from(k) * service - wait);

@@ -13,6 +13,7 @@ mod ramps;
 mod simulator;
 mod sizes;
 mod threads;
+mod until;
 
 use proptest::prelude::*;
 use rand_xoshiro::Xoshiro256PlusPlus;

@@ -32,6 +32,18 @@ pub(crate) fn simulate(
     start: Nanos,
     server: &mut Server,
 ) -> Nanos {
+    simulate_watched(engine, transport, stage, start, server, &mut |_, _| false)
+}
+
+/// The same. `is_enough` is asked at every step with the time since the start, and may end the sending.
+pub(crate) fn simulate_watched(
+    engine: &mut Engine,
+    transport: Transport,
+    stage: &Stage,
+    start: Nanos,
+    server: &mut Server,
+    is_enough: &mut dyn FnMut(&Engine, Nanos) -> bool,
+) -> Nanos {
     let mut now = start;
     let mut answers: BinaryHeap<UnderWay> = BinaryHeap::new();
     let mut order = 0;
@@ -40,6 +52,9 @@ pub(crate) fn simulate(
     engine.begin(stage, now);
     loop {
         engine.tick(now);
+        if is_enough(engine, now - start) {
+            engine.stop(now);
+        }
         while answers.peek().is_some_and(|Reverse((time, ..))| *time <= now) {
             let Reverse((_, _, lane, bytes)) = answers.pop().unwrap();
             match transport {

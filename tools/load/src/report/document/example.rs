@@ -41,6 +41,7 @@ impl Document {
             },
             env: Environment::default(),
             time: Time { start_unix_ns: 0, warmup_ns: 0, measured_ns: 0, drain_ns: 0, interrupted: false },
+            until: None,
             counts: Counts::default(),
             connections: Connections::default(),
             churn: None,

@@ -119,7 +119,7 @@ fn row(check: &Check) -> Vec<String> {
         Verdict::Suspect => ("doubt", "suspect"),
         Verdict::Invalid => ("bad", "invalid"),
     };
-    let found = if check.ok { String::new() } else { format!("<b>{}.</b> ", escape(&sentence(&check.why))) };
+    let found = if check.ok { String::new() } else { format!("<b>{}.</b> ", escape(&capital(&check.why))) };
     vec![
         format!("{}<small>{found}{what}</small>", escape(name)),
         format!("<span class=\"badge {class}\">{word}</span>"),
@@ -129,7 +129,7 @@ fn row(check: &Check) -> Vec<String> {
 }
 
 /// With a capital letter at its beginning.
-fn sentence(text: &str) -> String {
+pub(super) fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
