@@ -9,6 +9,7 @@ mod slow_readers;
 mod talk;
 
 use std::io::{self, Read};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -31,9 +32,10 @@ const TICK: Nanos = SECOND / 10;
 /// Room for a good stretch of a stream.
 const SCRATCH: usize = 64 << 10;
 
-const STOP: Token = Token(usize::MAX);
+/// Whoever calls wants to know how things stand, or has gone.
+const CALL: Token = Token(usize::MAX);
 
-/// What became of the companions. Each kind is `None` where there were none of it.
+/// What has become of the companions since they were opened. Each kind is `None` where there were none of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Tally {
@@ -62,7 +64,7 @@ impl Tally {
 pub struct Idle {
     /// Connections opened.
     pub opened: u64,
-    /// Connections that the server closed before the end of the run.
+    /// Connections that the server has closed.
     pub closed: u64,
     /// Connections that it, or the network, broke.
     pub reset: u64,
@@ -70,12 +72,14 @@ pub struct Idle {
     pub stray_bytes: u64,
 }
 
-/// Companions at work.
+/// Companions at work, for as long as this is kept.
 #[derive(Debug)]
 pub struct Companions {
-    stop: Waker,
+    /// Questions how things stand, each with where to send the answer; `None`: there will be no more.
+    questions: Option<Sender<Sender<Tally>>>,
+    call: Waker,
     /// `None`: it has been waited for.
-    thread: Option<JoinHandle<io::Result<Tally>>>,
+    thread: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Companions {
@@ -86,7 +90,8 @@ impl Companions {
             return Ok(None);
         }
         let mut poll = Poll::new()?;
-        let stop = Waker::new(poll.registry(), STOP)?;
+        let call = Waker::new(poll.registry(), CALL)?;
+        let (questions, asked) = channel();
         let mut dialler = dialler.clone();
         let (mut streams, _) = dialler.open(&mut poll, count, 0, tell)?;
         let half_closers = streams.split_off(crowd.idle + crowd.slow_readers);
@@ -108,23 +113,32 @@ impl Companions {
             closing: half_closers.into_iter().map(|stream| Closing::new(stream, clock.now())).collect(),
             text,
             scratch: vec![0; SCRATCH],
+            asked,
         };
         let thread = std::thread::Builder::new().name("companions".into()).spawn(move || host.run())?;
-        Ok(Some(Companions { stop, thread: Some(thread) }))
+        Ok(Some(Companions { questions: Some(questions), call, thread: Some(thread) }))
     }
 
-    /// Ends them, and says what became of them.
-    pub fn finish(mut self) -> io::Result<Tally> {
-        self.stop.wake()?;
-        let ended = self.thread.take().map_or_else(|| Ok(Ok(Tally::default())), JoinHandle::join);
-        ended.unwrap_or_else(|_| Err(io::Error::other("the thread of the companions panicked")))
+    /// What has become of them so far. They go on.
+    pub fn tally(&mut self) -> io::Result<Tally> {
+        let (sender, answer) = channel();
+        // A thread that has broken off takes no questions and gives no answers, and its end says why.
+        let _ = self.questions.as_ref().map(|questions| questions.send(sender));
+        self.call.wake()?;
+        if let Ok(tally) = answer.recv() {
+            return Ok(tally);
+        }
+        let ended = self.thread.take().map_or(Ok(Ok(())), JoinHandle::join);
+        ended.unwrap_or_else(|_| Err(io::Error::other("the thread of the companions panicked")))?;
+        Err(io::Error::other("the companions are gone"))
     }
 }
 
 impl Drop for Companions {
-    /// For a run that breaks off: nobody waits for them, and they end all the same.
+    /// Nobody waits for them, and they end all the same.
     fn drop(&mut self) {
-        let _ = self.stop.wake();
+        self.questions = None;
+        let _ = self.call.wake();
     }
 }
 
@@ -140,10 +154,11 @@ struct Host {
     closing: Vec<Closing>,
     text: Text,
     scratch: Vec<u8>,
+    asked: Receiver<Sender<Tally>>,
 }
 
 impl Host {
-    fn run(mut self) -> io::Result<Tally> {
+    fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
         let mut next_tick = 0;
         // The edges of the beginning were spent on the opening.
@@ -163,10 +178,11 @@ impl Host {
             }
             let now = self.clock.now();
             for event in &events {
-                if event.token() == STOP {
-                    return Ok(self.finish());
+                if event.token() != CALL {
+                    self.serve(event.token().0, now);
+                } else if !self.answer() {
+                    return Ok(());
                 }
-                self.serve(event.token().0, now);
             }
         }
     }
@@ -222,11 +238,20 @@ impl Host {
         }
     }
 
-    /// What had not yet been noticed is noticed now.
-    fn finish(mut self) -> Tally {
-        for place in 0..self.idle.len() {
-            self.look_at_idle(place);
+    /// Says how things stand to all who ask. `false` when nobody will ask any more.
+    fn answer(&mut self) -> bool {
+        loop {
+            let whom = match self.asked.try_recv() {
+                Ok(whom) => whom,
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
+            };
+            // What had not yet been noticed is noticed now.
+            for place in 0..self.idle.len() {
+                self.look_at_idle(place);
+            }
+            // Whoever asked and did not wait has no use for the answer.
+            let _ = whom.send(self.tally);
         }
-        self.tally
     }
 }

@@ -77,6 +77,8 @@ pub struct View {
     /// Whether the run may end long before that.
     is_open: bool,
     messages: Option<u64>,
+    /// Whose latencies are shown, where not everybody's are.
+    whose: &'static str,
     part: Option<Part>,
     written_at: Nanos,
     /// How many intervals there have been, and what is shown of the latest of them.
@@ -97,6 +99,8 @@ impl View {
             duration: plan.duration.map(nanos),
             is_open: plan.until.is_some(),
             messages: plan.messages,
+            // Adding histograms up takes time that the generator, whose thread this is, does not have.
+            whose: if plan.threads > 1 { " (first thread)" } else { "" },
             part: None,
             written_at: 0,
             seen: 0,
@@ -159,13 +163,14 @@ impl View {
             self.medians.pop_front();
         }
         let Some((p50, p99)) = interval.quantiles else { return };
+        let whose = self.whose;
         match self.outlet {
             Outlet::Quiet => {}
-            Outlet::Lines => self.latest = format!("  p50 {} us  p99 {} us", micros(p50), micros(p99)),
+            Outlet::Lines => self.latest = format!("  p50 {} us  p99 {} us{whose}", micros(p50), micros(p99)),
             Outlet::Terminal { rows } => {
                 let medians = sparkline(self.medians.iter().copied());
                 // On a line of its own: behind the other it would be cut off on a hundred columns.
-                self.histogram = vec![format!("  p50 {medians} {} us  p99 {} us", micros(p50), micros(p99))];
+                self.histogram = vec![format!("  p50 {medians} {} us  p99 {} us{whose}", micros(p50), micros(p99))];
                 self.histogram.extend(distribution::rows(&interval.response.histogram(), rows, BAR_CELLS));
             }
         }
@@ -254,6 +259,18 @@ mod tests {
             "udp://127.0.0.1:1  20 of 60 s, 40 s left  51 replies/s  lost 2 (0.196%)  p50 41.0 us  p99 3,000.3 us\n";
         assert_eq!(lines[1], expected);
         assert_eq!(view.end(), "");
+    }
+
+    #[test]
+    fn the_latencies_of_one_thread_of_several_are_said_to_be_that() {
+        let interval = interval();
+        for outlet in [Outlet::Lines, Outlet::Terminal { rows: 9 }] {
+            for (threads, is_said) in [("1", false), ("2", true)] {
+                let mut view = view(outlet, &["-d", "60s", "-t", threads]);
+                let text = view.update(&at(20, 1000, Some((1, &interval))));
+                assert_eq!(text.contains("p99 3,000.3 us (first thread)"), is_said, "{text}");
+            }
+        }
     }
 
     #[test]

@@ -128,7 +128,7 @@ pub struct Session {
     /// The processor that the calling thread is bound to.
     pinned_to: Option<Cpu>,
     team: Team,
-    /// Those of the first measurement: they end with it.
+    /// They stay for all measurements.
     companions: Option<Companions>,
     local: bool,
     server: Option<u32>,
@@ -187,7 +187,7 @@ impl Session {
         let wall_ns = clock.now() - began;
         let most = plan.duration.map_or(0, nanos);
         let until = watcher.rule.map(|rule| rule.finish(team.sending_time(), most, &team.reading()));
-        let companions = self.companions.take().map(Companions::finish).transpose();
+        let companions = self.companions.as_mut().map(Companions::tally).transpose();
         let companions =
             companions.map_err(|error| Failure(format!("the companions of the run broke off: {error}")))?;
         watcher.course.end(wall_ns);

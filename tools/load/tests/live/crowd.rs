@@ -6,6 +6,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use shout_load::cli::Command;
+use shout_load::generator::Wish;
+use shout_load::run::{Context, Progress, Session};
+
 use crate::servers::{DatagramServer, RealServer, StreamServer, measure, run};
 
 /// How a connection ended that carried so many bytes, in the eyes of the server.
@@ -138,6 +142,22 @@ fn idle_connections_stand_beside_and_those_that_the_server_ends_are_counted() {
     let idle = companions.idle.unwrap();
     assert_eq!((idle.opened, idle.closed, idle.reset, idle.stray_bytes), (5, 2, 0, 5));
     assert_eq!((companions.slow_readers, companions.half_closers), (None, None));
+}
+
+#[test]
+fn idle_connections_stay_for_every_measurement_of_a_session() {
+    let server = RealServer::start();
+    let target = format!("tcp://{}", server.address);
+    let arguments = ["shout-load", &target, "-n", "20", "-c", "1", "-w", "0", "--idle", "3"];
+    let Ok(Command::Run(options)) = shout_load::cli::read(arguments.map(Into::into)) else { panic!("not a run") };
+    let plan = options.plan(options.target.clone().unwrap(), false, 1).unwrap();
+    let mut go_on = |_: &Progress<'_>| Wish::Continue;
+    let mut session = Session::open(&plan, &Context::default(), &mut go_on).unwrap();
+    for _ in 0..2 {
+        let run = session.measure(&plan, &mut go_on).unwrap();
+        let idle = run.companions.unwrap().idle.unwrap();
+        assert_eq!((run.counts.replied, idle.opened, idle.closed, idle.reset), (20, 3, 0, 0));
+    }
 }
 
 #[test]
