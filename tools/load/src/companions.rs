@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::{Clock, Nanos, SECOND};
 use crate::plan::Crowd;
-use crate::sockets::Dialler;
+use crate::sockets::{Dialled, Dialler};
 use half_closers::Closing;
 pub use half_closers::HalfClosers;
 use slow_readers::Slow;
@@ -80,6 +80,9 @@ pub struct Companions {
     call: Waker,
     /// `None`: it has been waited for.
     thread: Option<JoinHandle<io::Result<()>>>,
+    /// How they were opened, without the connections themselves.
+    opening: Dialled,
+    opened: usize,
 }
 
 impl Companions {
@@ -93,7 +96,8 @@ impl Companions {
         let call = Waker::new(poll.registry(), CALL)?;
         let (questions, asked) = channel();
         let mut dialler = dialler.clone();
-        let (mut streams, _) = dialler.open(&mut poll, count, 0, tell)?;
+        let mut opening = dialler.open(&mut poll, count, 0, tell)?;
+        let mut streams = std::mem::take(&mut opening.streams);
         let half_closers = streams.split_off(crowd.idle + crowd.slow_readers);
         let slow = streams.split_off(crowd.idle);
         let clock = Clock::start();
@@ -116,7 +120,12 @@ impl Companions {
             asked,
         };
         let thread = std::thread::Builder::new().name("companions".into()).spawn(move || host.run())?;
-        Ok(Some(Companions { questions: Some(questions), call, thread: Some(thread) }))
+        Ok(Some(Companions { questions: Some(questions), call, thread: Some(thread), opening, opened: count }))
+    }
+
+    /// How many were opened at first, and how long each of them took and all of them together.
+    pub fn opening(&self) -> (usize, &Dialled) {
+        (self.opened, &self.opening)
     }
 
     /// What has become of them so far. They go on.

@@ -31,7 +31,7 @@ use crate::outbox::Room;
 use crate::pace::Pacer;
 use crate::payload::Payload;
 use crate::plan::Plan;
-use crate::sockets::{AfterFlush, DatagramLane, DatagramUse, Opening, Sources, StreamLane, open_datagrams};
+use crate::sockets::{AfterFlush, DatagramLane, DatagramUse, Dialled, Opening, Sources, StreamLane, open_datagrams};
 use crate::stamps::Sampler;
 use crate::team::Share;
 pub use churn::Churned;
@@ -95,6 +95,7 @@ pub struct Generator {
     replacing: Option<Replacing>,
     connect_times: Histogram<u64>,
     opened: usize,
+    opening_time: Nanos,
     broken_by: Option<io::Error>,
 }
 
@@ -111,7 +112,7 @@ impl Generator {
         let mut sockets = Vec::new();
         let mut groups = Vec::new();
         let mut connect_times = crate::recorder::histogram();
-        let mut opened = 0;
+        let (mut opened, mut opening_time) = (0, 0);
         let stamps = plan.stamp_one_in > 0;
         let mut dialler = plan.crowd.dialler(address);
         for (transport, lanes, timeout) in plan.transports() {
@@ -128,9 +129,9 @@ impl Generator {
                     sockets.extend(lanes.into_iter().map(Socket::Datagrams));
                 }
                 Transport::Tcp => {
-                    let (streams, times) = dialler.open(&mut poll, lanes, first, tell)?;
+                    let Dialled { streams, times, took } = dialler.open(&mut poll, lanes, first, tell)?;
                     opened += streams.len();
-                    connect_times = times;
+                    (connect_times, opening_time) = (times, took);
                     sockets.extend(streams.into_iter().map(|stream| Socket::Stream(StreamLane::new(stream, stamps))));
                 }
             }
@@ -157,6 +158,7 @@ impl Generator {
             sampler: Sampler::new(plan.stamp_one_in),
             connect_times,
             opened,
+            opening_time,
             broken_by: None,
         })
     }
@@ -189,6 +191,11 @@ impl Generator {
     /// TCP connections opened.
     pub fn opened(&self) -> usize {
         self.opened
+    }
+
+    /// How long that took.
+    pub fn opening_time(&self) -> Nanos {
+        self.opening_time
     }
 
     /// What the last stage did to its connections, where they are replaced.

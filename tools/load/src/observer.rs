@@ -3,12 +3,14 @@
 //! Nothing here may fail a run: what cannot be learnt is `None`, as everything is on systems without `/proc`.
 
 mod course;
+mod footprint;
 
 use std::net::SocketAddr;
 
 use crate::clock::Nanos;
 
 pub use course::Course;
+pub use footprint::{Footprint, Memory};
 
 /// Counters of one process or one thread, so far or between two times.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

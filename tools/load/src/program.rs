@@ -23,7 +23,7 @@ use crate::plan::Plan;
 use crate::progress::{Outlet, View};
 use crate::report::document::Document;
 use crate::report::{files, screen};
-use crate::run::{Context, exit, measure};
+use crate::run::{Context, enough_files, exit, measure};
 use crate::saved;
 use crate::trace;
 use crate::verify;
@@ -95,7 +95,7 @@ impl Job {
         if let Some(target) = options.target.clone() {
             let plans = vec![options.plan(target, false, seed).map_err(Refused::Arguments)?];
             let signals = Signals::watch().map_err(system("cannot watch for signals"))?;
-            host::raise_open_file_limit();
+            plans.iter().try_for_each(enough_files).map_err(Refused::Arguments)?;
             return Ok(Job { options, plans, context, signals, _own_server: None });
         }
         let plans = [Protocol::Udp, Protocol::Tcp].map(|protocol| {
@@ -104,7 +104,7 @@ impl Job {
         });
         let mut plans: Vec<Plan> = plans.into_iter().collect::<Result<_, _>>()?;
         let signals = Signals::watch().map_err(system("cannot watch for signals"))?;
-        host::raise_open_file_limit();
+        plans.iter().try_for_each(enough_files).map_err(Refused::Arguments)?;
         let server =
             start_own_server(&mut context, options.threads.threads).map_err(system("cannot start a server"))?;
         for plan in &mut plans {

@@ -18,13 +18,13 @@ use crate::floor::{self, Floor};
 use crate::generator::Wish;
 use crate::host::{self, Cpu};
 use crate::intervals;
-use crate::observer::{Course, Observation, Observer, Usage};
+use crate::observer::{Course, Memory, Observation, Observer, Usage};
 use crate::payload::Content;
 use crate::plan::{Plan, nanos};
 use crate::recorder::Recorder;
 use crate::report::breakdown::Breakdown;
 use crate::report::by_size::BySize;
-use crate::report::crowd::Churn;
+use crate::report::crowd::{Beside, Churn};
 use crate::report::document::{
     Config, Connections, Counts, Document, Environment, Latencies, Latency, PerTransport, Process, SCHEMA, Time, Tool,
 };
@@ -34,6 +34,8 @@ use crate::report::worst::InFlight;
 use crate::team::Team;
 use crate::until::{Goal, Look, Rule};
 use crate::verdict;
+use opening::Opened;
+pub use opening::enough_files;
 use watcher::Watcher;
 
 /// Exit codes of a run, from the least to the most important.
@@ -130,6 +132,7 @@ pub struct Session {
     team: Team,
     /// They stay for all measurements.
     companions: Option<Companions>,
+    memory: Option<Memory>,
     local: bool,
     server: Option<u32>,
     warmup_ns: Nanos,
@@ -142,14 +145,15 @@ impl Session {
         let address = opening::choose_address(plan).map_err(cannot_reach)?;
         let pinned_to = context.pinned_to.first().copied().filter(|&cpu| host::pin(None, cpu));
         let floor = floor::measure(pinned_to).ok();
-        let (team, companions) = opening::open(plan, address, &context.pinned_to, watch)?;
         let local = host::is_local(address);
         let server = context.server.or_else(|| {
             let (transport, ..) = *plan.transports().first()?;
             host::listener(address, transport).filter(|_| local)
         });
+        let Opened { team, companions, memory } =
+            opening::open(plan, address, server.filter(|_| local), &context.pinned_to, watch)?;
         let context = context.clone();
-        Ok(Session { context, address, floor, pinned_to, team, companions, local, server, warmup_ns: 0 })
+        Ok(Session { context, address, floor, pinned_to, team, companions, memory, local, server, warmup_ns: 0 })
     }
 
     /// The engine of the first generator, with what the last measurement left in it.
@@ -213,6 +217,8 @@ impl Session {
             seen,
             wall: wall_ns,
             companions,
+            beside: self.companions.as_ref().map(Beside::of),
+            memory: self.memory,
             pinned_to: self.pinned_to,
             course: watcher.course,
             until,
@@ -247,6 +253,8 @@ struct Parts {
     seen: Observation,
     wall: Nanos,
     companions: Option<Tally>,
+    beside: Option<Beside>,
+    memory: Option<Memory>,
     pinned_to: Option<Cpu>,
     course: Course,
     until: Option<Until>,
@@ -302,6 +310,7 @@ fn document(plan: &Plan, context: &Context, team: &Team, parts: Parts) -> Docume
         counts: Counts::from(&counts),
         connections: Connections {
             opened: team.opened() as u64,
+            opening_ns: (team.opened() > 0).then(|| team.opening_time()),
             refused: endings.refused,
             reset: endings.reset,
             closed: endings.closed,
@@ -309,6 +318,8 @@ fn document(plan: &Plan, context: &Context, team: &Team, parts: Parts) -> Docume
         },
         churn: plan.crowd.churn.zip(team.churned()).map(|(messages, churned)| Churn::new(messages, &churned)),
         companions: parts.companions,
+        beside: parts.beside,
+        server_memory: parts.memory,
         in_flight: facts.little.map(|(mean, little)| InFlight { mean, little }),
         latency: latencies(&total, measured.effective_size(), connect_times.as_ref()),
         per_transport,

@@ -8,8 +8,8 @@ mod streams;
 use std::io;
 
 pub use datagrams::{DatagramLane, DatagramUse, LONGEST_TRAIN, datagrams, open_datagrams};
-pub use opening::{CONNECT_TIMEOUT, Dialler, Opened, Opening};
-pub use source::Sources;
+pub use opening::{CONNECT_TIMEOUT, Dialled, Dialler, Opened, Opening};
+pub use source::{Sources, has_no_port};
 pub use streams::StreamLane;
 
 /// What became of an attempt to send everything in an outbox.

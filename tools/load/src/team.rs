@@ -259,6 +259,11 @@ impl Team {
         self.members.iter().map(|member| member.generator.opened()).sum()
     }
 
+    /// How long that took: one generator after the other.
+    pub fn opening_time(&self) -> Nanos {
+        self.members.iter().map(|member| member.generator.opening_time()).sum()
+    }
+
     /// What the last stage did to its connections, where they are replaced.
     pub fn churned(&self) -> Option<Churned> {
         let each = self.members.iter().filter_map(|member| member.generator.churned());

@@ -15,7 +15,8 @@ pub struct CrowdOptions {
     #[arg(long, value_parser = positive_count, value_name = "N")]
     pub churn: Option<u64>,
 
-    /// Keep N more TCP connections open on which nothing is sent; those that the server closes are counted
+    /// Keep N more TCP connections open on which nothing is sent; those that the server closes are counted. What they
+    /// cost the others is what shout-load compare says of a run with them and one without
     #[arg(long, value_parser = companions, default_value = "0", hide_default_value = true, value_name = "N")]
     pub idle: usize,
 

@@ -139,7 +139,6 @@ fn live(options: &Options, command: &[String]) -> Result<Comparison, ExitCode> {
         Signals::watch().map_err(|error| complain(&format!("cannot watch for signals: {error}"), exit::FAILED))?;
     let failed = |failure: Failure| complain(&failure.to_string(), signals.exit_code().unwrap_or(exit::FAILED));
     let starts = starts(options).map_err(refused)?;
-    crate::host::raise_open_file_limit();
     let processors = crate::host::processors().len();
     let context = Context { command: command.to_vec(), processors, ..Context::default() };
     let seed = options.common.seed.unwrap_or_else(random_seed);

@@ -17,7 +17,7 @@ use crate::payload::Sizes;
 use crate::plan::Plan;
 use crate::program::{Refused, Signals, complain, random_seed, start_own_server};
 use crate::report::document::Document;
-use crate::run::{Context, Failure, Session, exit};
+use crate::run::{Context, Failure, Session, enough_files, exit};
 use crate::schedule::{Process, Profile};
 use crate::verdict::Verdict;
 
@@ -79,7 +79,6 @@ impl Bench {
         let target = target.cloned().unwrap_or_else(own_target);
         let mut plan = plan(options, target, is_own, None)?;
         let signals = Signals::watch().map_err(system("cannot watch for signals"))?;
-        crate::host::raise_open_file_limit();
         let own_server = if is_own {
             let server = start_own_server(&mut context, plan.threads).map_err(system("cannot start a server"))?;
             plan.target.port = server.address().port();
@@ -143,7 +142,9 @@ pub(super) fn plan(options: &Common, target: Target, is_own: bool, rate: Option<
     let mut run = cli::default_run();
     (run.connections, run.size, run.seed) = (options.connections, options.size.clone(), options.seed);
     run.rate = rate;
-    run.plan(target, is_own, random_seed()).map_err(Refused::Arguments)
+    let plan = run.plan(target, is_own, random_seed()).map_err(Refused::Arguments)?;
+    enough_files(&plan).map_err(Refused::Arguments)?;
+    Ok(plan)
 }
 
 /// Poisson arrivals at a constant rate.

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::document::{Document, Latency};
 use super::screen::{count, micros, per_second, percentile};
-use crate::companions::{HalfClosers, Idle, SlowReaders, Tally};
+use crate::companions::{Companions, HalfClosers, Idle, SlowReaders, Tally};
 use crate::generator::Churned;
+use crate::observer::Memory;
 
 /// Connections that were replaced while the load ran.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +36,26 @@ impl Churn {
     }
 }
 
+/// How the connections beside the measured ones were opened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Beside {
+    /// How many there were.
+    pub opened: u64,
+    /// How long that took all of them together, in nanoseconds.
+    pub opening_ns: u64,
+    /// From the start of each of them to its being open.
+    pub connect: Latency,
+}
+
+impl Beside {
+    /// Of these.
+    pub fn of(companions: &Companions) -> Self {
+        let (opened, dialled) = companions.opening();
+        Beside { opened: opened as u64, opening_ns: dialled.took, connect: Latency::of(&dialled.times) }
+    }
+}
+
 /// The lines of the screen, where there is anything to say.
 pub(super) fn lines(text: &mut String, run: &Document) -> std::fmt::Result {
     if let Some(churn) = &run.churn {
@@ -53,7 +74,36 @@ pub(super) fn lines(text: &mut String, run: &Document) -> std::fmt::Result {
             micros(churn.connect.max)
         )?;
     }
-    companions(text, &run.companions.unwrap_or_default())
+    if let Some(Beside { opened, opening_ns, connect }) = &run.beside {
+        writeln!(
+            text,
+            "  beside   (us) p50 {}  p99 {}  max {}   opened {} more, {}/s",
+            percentile(connect, "50"),
+            percentile(connect, "99"),
+            micros(connect.max),
+            count(*opened),
+            count(per_second(*opened, *opening_ns))
+        )?;
+    }
+    companions(text, &run.companions.unwrap_or_default())?;
+    run.server_memory.iter().try_for_each(|memory| writeln!(text, "  memory   of the server {}", footprint(memory)))
+}
+
+/// What a connection costs the server, as far as that is known: a few of them drown in whole pages.
+pub(super) fn footprint(memory: &Memory) -> String {
+    let Memory { before_bytes, after_bytes, connections, each_bytes, off_bytes } = *memory;
+    let kibi = |bytes: u64| count(bytes >> 10);
+    let each = if off_bytes > each_bytes.abs() / 2.0 {
+        "too few to tell what each of them takes".to_owned()
+    } else {
+        format!("{each_bytes:.0} bytes each, ±{}", off_bytes.ceil())
+    };
+    format!(
+        "{} KiB with {} connections, {} KiB before: {each}",
+        kibi(after_bytes),
+        count(connections),
+        kibi(before_bytes)
+    )
 }
 
 fn companions(text: &mut String, tally: &Tally) -> std::fmt::Result {

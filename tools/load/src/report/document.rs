@@ -23,13 +23,14 @@ pub use setting::{Config, Environment, Target, Tool};
 
 use super::breakdown::Breakdown;
 use super::by_size::BySize;
-use super::crowd::Churn;
+use super::crowd::{Beside, Churn};
 use super::intervals::Interval;
 use super::trust::{GateResult, Loss, Outlier};
 use super::until::Until;
 use super::worst::InFlight;
 use crate::companions::Tally;
 use crate::floor::Floor;
+use crate::observer::Memory;
 use crate::verdict::Validity;
 
 /// Names the shape of [`Document`]. It changes when a reader of the old shape would misunderstand the new one.
@@ -69,6 +70,12 @@ pub struct Document {
     /// The connections beside those that were measured, where there were any.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub companions: Option<Tally>,
+    /// How those were opened.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub beside: Option<Beside>,
+    /// What all TCP connections together took of the memory of a server on this machine.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub server_memory: Option<Memory>,
     /// Messages in flight, where the time of every message is known to its end.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub in_flight: Option<InFlight>,
@@ -125,6 +132,9 @@ pub struct Time {
 pub struct Connections {
     /// How many TCP connections were opened.
     pub opened: u64,
+    /// How long that took all of them together, in nanoseconds.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub opening_ns: Option<u64>,
     /// How many times a UDP socket was told that nobody listens.
     pub refused: u64,
     /// How many connections the peer reset.

@@ -151,11 +151,14 @@ fn connections(text: &mut String, run: &Document) -> std::fmt::Result {
     if let Some(connect) = &run.latency.connect {
         writeln!(
             text,
-            "  connect  (us) p50 {}  p99 {}  max {}   opened {}, closed by the peer {}, reset {}, timed out {}",
+            "  connect  (us) p50 {}  p99 {}  max {}   opened {}{}, closed by the peer {}, reset {}, timed out {}",
             percentile(connect, "50"),
             percentile(connect, "99"),
             micros(connect.max),
             count(connections.opened),
+            connections
+                .opening_ns
+                .map_or_else(String::new, |time| format!(" ({}/s)", count(per_second(connections.opened, time)))),
             count(connections.closed),
             count(connections.reset),
             count(connections.timeouts)

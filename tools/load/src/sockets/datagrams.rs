@@ -46,10 +46,15 @@ pub struct DatagramLane {
 
 impl DatagramLane {
     fn open(address: SocketAddr, purpose: &mut DatagramUse) -> io::Result<Self> {
-        let source = purpose.sources.take();
         let DatagramUse { longest_message, longest_train, stamps, .. } = *purpose;
         let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-        let socket = UdpSocket::bind(SocketAddr::new(source.unwrap_or(any), 0))?;
+        let socket = purpose.sources.open(|source| {
+            let bind = || UdpSocket::bind(SocketAddr::new(source.unwrap_or(any), 0));
+            let first = bind()?;
+            // A server answers nothing that comes from its own port, lest it talk to its like for ever. Another address
+            // of the same machine has that port too; while the first socket has it, a second one gets another.
+            if first.local_addr()?.port() == address.port() { bind() } else { Ok(first) }
+        })?;
         socket.connect(address)?;
         // The kernel grants what its limit allows; losses on our side for want of more are not hidden, they are lost.
         let _ = rustix::net::sockopt::set_socket_recv_buffer_size(&socket, UDP_RECEIVE_BUFFER);

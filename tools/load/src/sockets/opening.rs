@@ -30,6 +30,17 @@ pub struct Dialler {
     rate: Option<f64>,
 }
 
+/// Connections that have been opened.
+#[derive(Debug)]
+pub struct Dialled {
+    /// The connections.
+    pub streams: Vec<TcpStream>,
+    /// How long each took to open.
+    pub times: Histogram<u64>,
+    /// How long all of them took together.
+    pub took: Nanos,
+}
+
 impl Dialler {
     /// To this address, from these in turn; [`open`](Self::open) opens at most so many a second.
     pub fn new(address: SocketAddr, sources: Sources, rate: Option<f64>) -> Self {
@@ -38,16 +49,17 @@ impl Dialler {
 
     /// Starts to open a connection, whose events come under `token`.
     pub fn dial(&mut self, registry: &Registry, token: Token, now: Nanos) -> io::Result<Opening> {
-        let mut stream = match self.sources.take() {
-            Some(source) => connect_from(source, self.address)?,
-            None => TcpStream::connect(self.address)?,
-        };
+        let address = self.address;
+        let mut stream = self.sources.open(|source| match source {
+            Some(source) => connect_from(source, address),
+            None => TcpStream::connect(address),
+        })?;
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Opening { stream, since: now })
     }
 
     /// Opens and registers connections, several at a time, and measures how long each took; the first gets
-    /// `first_token`. `tell` is told now and then how many are open, and may end it.
+    /// `first_token`. `tell` is told now and then how many are open, and when half of them are, and may end it.
     ///
     /// Fails when one of them cannot be opened, or with [`ErrorKind::Interrupted`] when `tell` says `false`.
     pub fn open(
@@ -56,12 +68,12 @@ impl Dialler {
         count: usize,
         first_token: usize,
         tell: &mut dyn FnMut(usize) -> bool,
-    ) -> io::Result<(Vec<TcpStream>, Histogram<u64>)> {
+    ) -> io::Result<Dialled> {
         let clock = Clock::start();
         let mut connect_times = recorder::histogram();
         let mut events = Events::with_capacity(OPENING_AT_ONCE);
         let mut places: Vec<Option<Opened>> = Vec::with_capacity(count);
-        let (mut open, mut tell_at) = (0, 0);
+        let (mut open, mut tell_at, mut is_half_told) = (0, 0, false);
         while open < count {
             let most = self.due(clock.now()).min(count).min(open + OPENING_AT_ONCE);
             while places.len() < most {
@@ -91,7 +103,9 @@ impl Dialler {
                     other => other,
                 };
             }
-            if now >= tell_at {
+            let is_half = 2 * open >= count && !is_half_told;
+            if now >= tell_at || is_half {
+                is_half_told |= is_half;
                 tell_at = now + TELL_INTERVAL;
                 let is_overdue = |place: &Option<Opened>| matches!(place, Some(Opened::NotYet(opening)) if now - opening.since() >= CONNECT_TIMEOUT);
                 if places.iter().any(is_overdue) {
@@ -106,7 +120,8 @@ impl Dialler {
             Some(Opened::Stream(stream)) => Some(stream),
             Some(Opened::NotYet(_)) | None => None,
         };
-        Ok((places.into_iter().filter_map(stream).collect(), connect_times))
+        let took = clock.now();
+        Ok(Dialled { streams: places.into_iter().filter_map(stream).collect(), times: connect_times, took })
     }
 
     /// How many connections may have been begun by now.

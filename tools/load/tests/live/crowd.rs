@@ -1,7 +1,7 @@
 //! Connections that come and go while the load runs, and those that stand beside it.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use shout_load::cli::Command;
 use shout_load::generator::Wish;
 use shout_load::run::{Context, Progress, Session};
 
-use crate::servers::{DatagramServer, RealServer, StreamServer, measure, run};
+use crate::servers::{RealServer, StreamServer, measure, run};
 
 /// How a connection ended that carried so many bytes, in the eyes of the server.
 type Ended = (usize, std::io::Result<()>);
@@ -276,65 +276,6 @@ fn connections_are_opened_no_faster_than_told() {
     // Ten connections after the first and four idle ones after the first, a tenth of a second apart.
     assert!(began.elapsed() >= Duration::from_millis(1400));
     assert_eq!((run.connections.opened, run.latency.connect.unwrap().n), (11, 11));
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn sockets_are_bound_to_the_addresses_of_a_network_in_turn() {
-    let seen: Arc<Mutex<Vec<IpAddr>>> = Arc::default();
-    let expected: Vec<IpAddr> = ["127.0.0.1", "127.0.0.2", "127.0.0.3"].map(|text| text.parse().unwrap()).to_vec();
-    let in_order = |seen: &Mutex<Vec<IpAddr>>| {
-        let mut addresses = std::mem::take(&mut *seen.lock().unwrap());
-        addresses.sort();
-        addresses.dedup();
-        addresses
-    };
-    let peers = Arc::clone(&seen);
-    let server = StreamServer::start(3, move |number, stream| {
-        peers.lock().unwrap().push(stream.peer_addr().unwrap().ip());
-        crate::servers::upper_case(number, stream);
-    });
-    let load = ["-n", "30", "-c", "3", "-w", "0", "--source", "127.0.0.0/29"];
-    let (run, code) = measure(&[&[server.url().as_str()], &load[..]].concat());
-    assert_eq!((run.counts.replied, code), (30, 0));
-    assert_eq!(in_order(&seen), expected);
-
-    let peers = Arc::clone(&seen);
-    let server = DatagramServer::start(move |_, bytes, peer| {
-        peers.lock().unwrap().push(peer.ip());
-        vec![(peer, bytes.to_ascii_uppercase())]
-    });
-    let (run, code) = measure(&[&[server.url().as_str()], &load[..]].concat());
-    assert_eq!((run.counts.replied, code), (30, 0));
-    assert_eq!(in_order(&seen), expected);
-}
-
-#[test]
-fn a_source_of_the_other_family_cannot_be_used() {
-    let output = run(&["tcp://127.0.0.1:9", "--source", "::1", "-n", "1"]);
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!((output.status.code(), stderr.lines().count()), (Some(1), 1), "{stderr}");
-    assert!(stderr.contains("--source ::1/128") && stderr.contains("127.0.0.1:9"), "{stderr}");
-}
-
-#[cfg(unix)]
-#[test]
-fn too_few_open_files_are_named_before_anything_is_opened() {
-    let server = RealServer::start();
-    let target = format!("tcp://{}", server.address);
-    let limited = |connections: &str| {
-        let script = "ulimit -n 100; exec \"$@\"";
-        let program = env!("CARGO_BIN_EXE_shout-load");
-        let arguments = [program, &target, "-n", "10", "-w", "0", "--idle", "10", "-c", connections];
-        std::process::Command::new("sh").args(["-c", script, "sh"]).args(arguments).output().unwrap()
-    };
-    let output = limited("51");
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!((output.status.code(), stderr.lines().count()), (Some(1), 1), "{stderr}");
-    for part in ["61 sockets", "100 open files", "60"] {
-        assert!(stderr.contains(part), "{stderr}");
-    }
-    assert_eq!(limited("50").status.code(), Some(0), "as many as it says");
 }
 
 #[test]

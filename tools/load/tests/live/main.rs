@@ -7,6 +7,7 @@ mod faults;
 mod lab;
 mod page;
 mod program;
+mod scale;
 mod schema;
 mod servers;
 mod shape;

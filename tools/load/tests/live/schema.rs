@@ -72,6 +72,8 @@ fn runs_of_every_kind_fit_the_published_schema() {
         (&stamped, "/intervals/2/p99"),
         (&streams, "/latency/connect/p/50/v"),
         (&streams, "/churn/connect"),
+        (&streams, "/connections/opening_ns"),
+        (&streams, "/beside/connect/p/50/v"),
         (&streams, "/companions/idle/opened"),
         (&streams, "/companions/slow_readers/opened"),
         (&streams, "/companions/half_closers/completed"),
@@ -86,7 +88,7 @@ fn runs_of_every_kind_fit_the_published_schema() {
         assert!(run.pointer(path).is_some_and(|value| !value.is_null()), "{path}");
     }
     #[cfg(target_os = "linux")]
-    for path in ["/server/cpu_ns", "/generator/cpu_ns", "/floor/echo/p99"] {
+    for path in ["/server/cpu_ns", "/generator/cpu_ns", "/floor/echo/p99", "/server_memory/each_bytes"] {
         assert!(both.pointer(path).is_some(), "{path}");
     }
 }

@@ -46,6 +46,8 @@ impl Document {
             connections: Connections::default(),
             churn: None,
             companions: None,
+            beside: None,
+            server_memory: None,
             in_flight: None,
             latency: latencies,
             per_transport: BTreeMap::new(),

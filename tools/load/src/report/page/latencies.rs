@@ -13,6 +13,7 @@ pub(super) fn tables(run: &Document) -> String {
     rows.push(cells("service", &latency.service));
     rows.push(cells("lag", &latency.lag));
     rows.extend(latency.connect.iter().map(|connect| cells("connect", connect)));
+    rows.extend(run.beside.iter().map(|beside| cells("connect, beside", &beside.connect)));
     rows.extend(run.churn.iter().map(|churn| cells("reconnect", &churn.connect)));
     if run.per_transport.len() > 1 {
         let each = run.per_transport.iter();

@@ -2,8 +2,9 @@
 
 use super::sheet::escape;
 use crate::report::by_size::size;
+use crate::report::crowd::footprint;
 use crate::report::document::{Document, Process};
-use crate::report::screen::{count, micros, moment, percent, plural, seconds};
+use crate::report::screen::{count, micros, moment, per_second, percent, plural, seconds};
 
 pub(super) fn messages(run: &Document) -> String {
     let counts = &run.counts;
@@ -62,6 +63,8 @@ pub(super) fn setting(run: &Document) -> String {
         ),
         ("kernel", format!("{}, {} processors{pinned}", env.kernel, env.cores)),
         ("server", run.server.as_ref().map_or_else(|| "not on this machine, or not found".into(), process)),
+        ("its memory", run.server_memory.as_ref().map_or_else(|| "-".into(), footprint)),
+        ("connections", opening(run)),
         ("generator", run.generator.as_ref().map_or_else(|| "-".into(), process)),
         ("program", format!("shout-load {}", run.tool.version)),
         ("seed", run.seed.clone()),
@@ -69,4 +72,13 @@ pub(super) fn setting(run: &Document) -> String {
     let rows = rows.iter().map(|(name, text)| format!("<dt>{name}</dt><dd>{}</dd>", escape(text)));
     let rows = rows.collect::<Vec<_>>().concat();
     format!("<dl class=\"setting\">{rows}</dl><pre>{}</pre>", escape(&run.command.join(" ")))
+}
+
+/// How fast TCP connections were opened.
+fn opening(run: &Document) -> String {
+    let rate = |opened: u64, time: u64| format!("{} opened at {}/s", count(opened), count(per_second(opened, time)));
+    let measured = run.connections.opening_ns.map(|time| rate(run.connections.opened, time));
+    let beside = run.beside.as_ref().map(|beside| rate(beside.opened, beside.opening_ns) + " beside");
+    let all: Vec<String> = measured.into_iter().chain(beside).collect();
+    if all.is_empty() { "-".into() } else { all.join(", ") }
 }
