@@ -128,6 +128,7 @@ pub mod ratelimit;
 pub mod report;
 pub mod sandbox;
 pub mod server;
+pub mod service;
 pub mod signals;
 pub mod sockets;
 pub mod systemd;

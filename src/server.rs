@@ -8,68 +8,37 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use mio::event::Event;
-use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token};
-use socket2::SockRef;
+use mio::{Events, Interest, Poll, Registry, Token};
 
 use crate::admin::{self, Admin};
 use crate::batch::Socket;
 use crate::config::Config;
 use crate::connections::{CHUNK_LEN, Connections, DRIVE_BYTES_MAX, Limits, SHARED_BYTES_MAX, TURN_BYTES_MAX};
 use crate::counters::Counters;
-use crate::datagrams::{Datagrams, Rules};
-use crate::listener::Listener;
+use crate::datagrams::Rules;
 use crate::report::Reporter;
+use crate::service::{Ending, Service};
 use crate::signals::{Signals, Wish};
-use crate::sockets::{self, Sockets, StreamOptions};
+use crate::sockets::Sockets;
 use crate::systemd::Notifier;
 use crate::trace::{self, Event as Traced, Source};
 
 mod administering;
-mod udp;
+mod registry;
 
-use udp::Udp;
+use registry::Listening;
 
 /// Connections count from zero, so that these can never be one of theirs.
 const UDP: Token = Token(usize::MAX);
 const TCP: Token = Token(usize::MAX - 1);
 const SIGNALS: Token = Token(usize::MAX - 2);
 
-/// What the kernel is asked about a connection. Urgent data must be told apart, because a read stops at it.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const STREAM_INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-const STREAM_INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
-
 /// The most events that one poll returns. The kernel keeps the rest and hands them out in turn.
 const EVENTS_MAX: usize = 1024;
-
-/// The most datagrams still answered once the server is stopping: more than an 8 MiB receive buffer holds, for the
-/// kernel charges each at least 768 bytes. Merged ones are charged together, and of a queue full of them the end is
-/// lost. Without a bound a flood would keep the server alive.
-const STOPPING_DATAGRAMS_MAX: u64 = 65_536;
 
 /// How long a peer's own end is awaited after ours. It covers the round trips of a slow path; whoever has not confirmed
 /// all that it was sent is given as long again.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How the server ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// Asked to stop, it finished what was owed.
-    Drained,
-    /// Asked to stop, it ran out of time; so many connections were cut off.
-    CutOff(usize),
-    /// Asked twice, it ended at once. Carries the signal's number.
-    Forced(i32),
-}
-
-/// What a stopping server remembers.
-struct Stopping {
-    deadline: Instant,
-    /// How many datagrams had been received when it began.
-    udp_received: u64,
-}
 
 /// One event loop with its sockets.
 pub struct Server {
@@ -78,17 +47,9 @@ pub struct Server {
     signals: Signals,
     /// When the turn began. The clock is read once a turn.
     now: Instant,
-    udp: Option<Udp>,
-    tcp: Option<TcpListener>,
-    listener: Listener,
-    connections: Connections<TcpStream>,
+    service: Service<Registry>,
     counters: Counters,
     address: SocketAddr,
-    /// The sockets were there before this server and live on when it has ended.
-    passed: Option<StreamOptions>,
-    stopping: Option<Stopping>,
-    /// The signal that asked for the end of a server that was already stopping.
-    forced: Option<i32>,
     drain_timeout: Duration,
     /// Poll without sleeping.
     spin: bool,
@@ -123,27 +84,8 @@ impl Server {
         if self.note_events() {
             self.take_signals();
         }
-        let queued = self.connections.queued();
-
-        if let Some(udp) = &mut self.udp {
-            let before = self.counters.udp_received;
-            udp.datagrams.turn(&mut udp.io, self.now, &mut self.counters);
-            if self.counters.udp_received > before {
-                self.connections.share();
-            }
-            udp.watch_room(self.poll.registry());
-        }
-        self.accept();
-        let before = self.connections.len();
-        self.connections.turn(self.now, &mut self.counters);
-        self.connections.expire(self.now, &mut self.counters);
-        if self.connections.len() < before {
-            // Descriptors have become free, and the kernel announces that to nobody.
-            self.listener.resume();
-        }
-        if self.stopping.is_some() {
-            self.close_what_is_dry();
-        }
+        let queued = self.service.connections().queued();
+        self.service.turn(self.now, self.poll.registry(), &mut self.counters);
         self.administer();
         if self.reporter.is_due(self.now) {
             let reading = self.reading();
@@ -153,7 +95,7 @@ impl Server {
         if self.times_turns {
             self.counters.histograms.turn_seconds.record(self.now.elapsed().as_nanos() as u64);
         }
-        trace::since_poll(|| Traced::Turn { queued: queued as u32, left: self.connections.queued() as u32 });
+        trace::since_poll(|| Traced::Turn { queued: queued as u32, left: self.service.connections().queued() as u32 });
         Ok(())
     }
 
@@ -181,23 +123,14 @@ impl Server {
 
     /// Whether something was left undone that no event will ask for.
     fn has_work(&self) -> bool {
-        self.connections.has_work()
-            || self.udp.as_ref().is_some_and(Udp::has_work)
-            || (self.listener.has_work() && self.connections.room() > 0)
-            || self.admin.as_ref().is_some_and(Admin::has_work)
+        self.service.has_work() || self.admin.as_ref().is_some_and(Admin::has_work)
     }
 
     /// When something is due although nothing happens.
     fn deadline(&self) -> Option<Instant> {
-        let room = if self.listener.has_work() { self.connections.room_deadline() } else { None };
-        let stopping = self.stopping.as_ref().map(|stopping| stopping.deadline);
         let (report, sign) = (self.reporter.deadline(), self.notifier.deadline());
         let admin = self.admin.as_ref().and_then(Admin::deadline);
-        let udp = self.udp.as_ref().and_then(|udp| udp.datagrams.deadline());
-        [udp, self.listener.deadline(), self.connections.deadline(), room, stopping, report, sign, admin]
-            .into_iter()
-            .flatten()
-            .min()
+        [self.service.deadline(), report, sign, admin].into_iter().flatten().min()
     }
 
     /// Takes down what the kernel said, and says whether there are signals to take. No I/O here: a report that is out of
@@ -211,58 +144,19 @@ impl Server {
             let hint = event.is_read_closed() || event.is_priority();
             trace::moment(|| Traced::Edge { source: source(event.token()), readable, writable, hint });
             match event.token() {
-                UDP => {
-                    if let Some(udp) = &mut self.udp {
-                        udp.datagrams.note(readable, writable);
-                    }
-                }
-                TCP => self.listener.note(),
+                UDP => self.service.note_datagrams(readable, writable),
+                TCP => self.service.note_listener(),
                 SIGNALS => signalled = true,
                 token if token >= admin::TOKEN_MIN => {
                     if let Some(admin) = &mut self.admin {
                         admin.note(token, readable, writable);
                     }
                 }
-                connection => self.connections.note(connection, readable, writable, hint),
+                connection => self.service.note_connection(connection, readable, writable, hint),
             }
         }
         self.counters.histograms.poll_events.record(self.counters.events - before);
         signalled
-    }
-
-    /// Accepts what waits, if there is room; where there is none, the longest-idle connection gives way.
-    fn accept(&mut self) {
-        let Some(socket) = &self.tcp else { return };
-        let (now, registry, connections) = (self.now, self.poll.registry(), &mut self.connections);
-        if self.listener.is_paused() || (self.listener.has_work() && connections.room() == 0) {
-            // accept(2) fails for want of a descriptor even where nobody waits, and a turn that ended for want of room
-            // has not looked. Nobody has to go for a newcomer who is not there, nor where it would not help him.
-            if !sockets::someone_waits(socket) {
-                self.listener.note_empty();
-            } else if self.listener.may_make_room() && connections.make_room(now, &mut self.counters) {
-                self.listener.note_room();
-            }
-        }
-        let passed = self.passed;
-        let accept = || {
-            let (stream, _peer) = socket.accept()?;
-            if let Some(options) = passed {
-                // A connection that cannot have them any more has broken, as its first drive will show.
-                let _ = options.set(&SockRef::from(&stream));
-            }
-            Ok(stream)
-        };
-        self.listener.turn(now, connections.room(), &mut self.counters, accept, |stream, counters| {
-            let token = connections.insert(stream, now);
-            // Once and for all: interest lives in the connection, and the kernel is never asked again.
-            let registered =
-                connections.stream_mut(token).map(|stream| registry.register(stream, token, STREAM_INTEREST));
-            if matches!(registered, Some(Ok(()))) {
-                trace::span(|| Traced::Accept { slot: token.0 as u32 });
-            } else {
-                connections.reject(token, counters);
-            }
-        });
     }
 
     fn take_signals(&mut self) {
@@ -271,8 +165,8 @@ impl Server {
             match wish {
                 Wish::Report => self.reporter.report(&self.reading()),
                 Wish::Trace => trace::write(),
-                Wish::Stop(signal) if self.stopping.is_some() => self.forced = Some(signal),
-                Wish::HangUp if self.stopping.is_some() => {}
+                Wish::Stop(signal) if self.service.is_stopping() => self.service.force(signal),
+                Wish::HangUp if self.service.is_stopping() => {}
                 Wish::Stop(_) | Wish::HangUp => self.stop(),
             }
         }
@@ -280,69 +174,15 @@ impl Server {
 
     /// Begins the end: what has arrived is answered, and then each side is closed.
     pub fn stop(&mut self) {
-        log::info!("stopping: finishing what is owed to {} connections", self.connections.len());
-        self.stopping =
-            Some(Stopping { deadline: self.now + self.drain_timeout, udp_received: self.counters.udp_received });
+        log::info!("stopping: finishing what is owed to {} connections", self.service.connections().len());
         self.notifier.stopping();
-        if self.passed.is_some() {
-            self.leave_queues();
-        } else {
-            // Whatever waits in a queue is looked for once more, event or not.
-            if self.tcp.is_some() {
-                self.listener.note();
-                self.listener.resume();
-            }
-            if let Some(udp) = &mut self.udp {
-                udp.datagrams.note(true, false);
-            }
-        }
-        self.connections.retire_all();
+        self.service.stop(self.now + self.drain_timeout, &self.counters);
     }
 
-    /// Takes no more from sockets that outlive this server: what waits there is for the next one to answer.
-    fn leave_queues(&mut self) {
-        self.listener = Listener::default();
-        if let Some(udp) = &mut self.udp {
-            udp.datagrams.leave_queue();
-        }
-    }
-
-    /// Closes each socket of a stopping server once its queue has been found empty. Closed before, the listener
-    /// would reset the connections in its queue, and the datagrams in the other would be lost.
-    fn close_what_is_dry(&mut self) {
-        let Some(stopping) = &self.stopping else { return };
-        let answered = self.counters.udp_received - stopping.udp_received;
-        // Deregistered by hand: the poll watches what lies behind a descriptor, and a passed socket lives on when its
-        // descriptor here is closed. Its events would keep this loop awake.
-        let registry = self.poll.registry();
-        if let Some(mut udp) = self.udp.take_if(|udp| udp.datagrams.is_dry() || answered > STOPPING_DATAGRAMS_MAX) {
-            let _ = registry.deregister(udp.io.socket_mut());
-        }
-        if !self.listener.has_work()
-            && !self.listener.is_paused()
-            && let Some(mut tcp) = self.tcp.take()
-        {
-            let _ = registry.deregister(&mut tcp);
-        }
-    }
-
-    /// Whether and how the server has ended. Counts what was cut off.
+    /// Whether and how the server has ended.
     fn ending(&mut self) -> Option<Ending> {
-        let stopping = self.stopping.as_ref()?;
-        if let Some(signal) = self.forced {
-            self.connections.cut_off(&mut self.counters);
-            return Some(Ending::Forced(signal));
-        }
-        let is_drained = self.udp.is_none() && self.tcp.is_none() && self.connections.is_empty();
-        if is_drained && self.others_are_done() {
-            return Some(Ending::Drained);
-        }
-        if self.now < stopping.deadline {
-            return None;
-        }
-        let left = self.connections.len();
-        self.connections.cut_off(&mut self.counters);
-        Some(Ending::CutOff(left))
+        let ending = self.service.ending(self.now, &mut self.counters)?;
+        (ending != Ending::Drained || !self.waits_for_others()).then_some(ending)
     }
 
     /// A loop over bound sockets. Fails where the kernel has no room for another poll or pipe.
@@ -351,21 +191,23 @@ impl Server {
         let now = Instant::now();
         let mut signals = Signals::new()?;
         poll.registry().register(signals.source_mut(), SIGNALS, Interest::READABLE)?;
-        let Sockets { udp, mut tcp, address, passed } = sockets;
+        let Sockets { udp, tcp, address, passed } = sockets;
         let udp = match udp {
             None => None,
             Some(socket) => {
                 let mut io = Socket::new(socket, config.udp_io)?;
                 poll.registry().register(io.socket_mut(), UDP, Interest::READABLE)?;
                 let refused_port = (!config.allow_source_port_own).then_some(address.port());
-                let rules = Rules { case: config.case, refused_port, rate_limit: config.udp_rate_limit };
-                let datagrams = Datagrams::new(rules, &io, now);
-                Some(Udp { io, datagrams, watches_room: false })
+                Some((io, Rules { case: config.case, refused_port, rate_limit: config.udp_rate_limit }))
             }
         };
-        if let Some(tcp) = &mut tcp {
-            poll.registry().register(tcp, TCP, Interest::READABLE)?;
-        }
+        let tcp = match tcp {
+            None => None,
+            Some(mut socket) => {
+                poll.registry().register(&mut socket, TCP, Interest::READABLE)?;
+                Some(Listening { socket, passed })
+            }
+        };
         let limits = Limits {
             connections_max,
             drive_bytes_max: DRIVE_BYTES_MAX,
@@ -376,20 +218,15 @@ impl Server {
             linger_timeout: LINGER_TIMEOUT,
             unsent_max: config.max_unsent / config.workers,
         };
+        let connections = Connections::new(config.case, CHUNK_LEN, limits, now);
         Ok(Server {
             poll,
             events: Events::with_capacity(EVENTS_MAX),
             signals,
             now,
-            udp,
-            tcp,
-            listener: Listener::default(),
-            connections: Connections::new(config.case, CHUNK_LEN, limits, now),
+            service: Service::new(udp, tcp, connections, passed.is_some(), now),
             counters: Counters::default(),
             address,
-            passed,
-            stopping: None,
-            forced: None,
             drain_timeout: config.drain_timeout,
             spin: config.spin,
             reporter,
@@ -417,7 +254,7 @@ impl Server {
 
     /// How many connections there are, and how many bytes they are owed together.
     pub fn connections(&self) -> (usize, usize) {
-        (self.connections.len(), self.connections.unsent())
+        (self.service.connections().len(), self.service.connections().unsent())
     }
 }
 

@@ -17,8 +17,8 @@ impl Server {
     /// Gives the admin endpoint its turn. It comes last, and what it may cost a turn is bounded.
     pub(super) fn administer(&mut self) {
         let Some(admin) = self.admin.as_mut().filter(|admin| admin.is_due(self.now)) else { return };
-        let is_draining = self.stopping.is_some();
-        let (connections, unsent) = (self.connections.len(), self.connections.unsent());
+        let is_draining = self.service.is_stopping();
+        let (connections, unsent) = (self.service.connections().len(), self.service.connections().unsent());
         let state = |counters: &Counters| {
             let own = Reading { counters: *counters, connections, unsent };
             State { reading: self.reporter.sum(&own), is_draining }
@@ -26,9 +26,10 @@ impl Server {
         admin.turn(self.now, self.poll.registry(), &mut self.counters, &state);
     }
 
-    /// Whether nobody is left for whom this loop answers on the admin endpoint.
-    pub(super) fn others_are_done(&self) -> bool {
-        self.admin.is_none() || self.reporter.is_last()
+    /// Whether other loops serve on, and this one answers for them on the admin endpoint. It does so no longer than its
+    /// own peers might have taken.
+    pub(super) fn waits_for_others(&self) -> bool {
+        self.admin.is_some() && !self.reporter.is_last() && !self.service.is_out_of_time(self.now)
     }
 
     /// What this loop would say of itself now.
