@@ -35,11 +35,11 @@ pub const TURN_BYTES_MAX: u64 = DRIVE_BYTES_MAX as u64;
 pub const SHARED_BYTES_MAX: usize = 64 * 1024;
 
 /// Whoever says no more than this at once has little to say.
-const SHORT_MAX: u64 = 4096;
+pub const SHORT_MAX: u64 = 4096;
 
 /// Turns for which the loop counts as shared after somebody has said a little. For a flood that is a tenth of a second: ten
 /// questions a second keep the loop shared, and soon after the last the flood has it to itself.
-const SHARED_TURNS: u32 = 4096;
+pub const SHARED_TURNS: u32 = 4096;
 
 /// The longest read. In a race of builds that differ in nothing else, 256 KiB moved the most bytes a second: 16 KiB
 /// moved half as many, 1 MiB an eighth fewer, because the raised text no longer fits into the processor's second-level
@@ -56,6 +56,10 @@ const EXPIRIES_MAX: usize = 64;
 
 /// The place in the ready queue of a connection that has been closed. No slot has this number.
 const GONE: u32 = u32::MAX;
+
+/// The most connections that are asked in a turn whether they are idle in truth: two system calls each. Whoever is not
+/// is not asked again for a while, and so the loop comes round to all of them.
+const LOOKS_MAX: usize = 64;
 
 /// How long a connection must have been idle before a new one may take its place.
 const ROOM_IDLE_MIN: Duration = Duration::from_millis(200);
@@ -76,6 +80,12 @@ pub trait CloseWrite {
         0
     }
 
+    /// Whether nothing is on its way: the peer has confirmed all that it was sent, and nothing of it waits to be read. As
+    /// far as that is known.
+    fn is_quiet(&self) -> bool {
+        self.undelivered() == 0
+    }
+
     /// Has the close that follows forget what was not sent and tell the peer by a reset.
     fn abandon(&self) {}
 }
@@ -91,6 +101,10 @@ impl CloseWrite for mio::net::TcpStream {
 
     fn undelivered(&self) -> u64 {
         batch::undelivered(self)
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.undelivered() == 0 && !rustix::io::ioctl_fionread(self).is_ok_and(|unread| unread > 0)
     }
 
     fn abandon(&self) {
@@ -110,6 +124,10 @@ pub struct Limits {
     pub turn_bytes_max: u64,
     /// Both of them while somebody with little to say is about.
     pub shared_bytes_max: usize,
+    /// Whoever says no more bytes than this at once has little to say.
+    pub short_max: u64,
+    /// Turns for which somebody who has said so little is still taken to be about.
+    pub shared_turns: u32,
     /// How long a connection may be idle; `None` for ever.
     pub idle_timeout: Option<Duration>,
     /// How long a peer may leave unread what it is owed.
@@ -220,7 +238,7 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
 
     /// Somebody said a little, here or in a datagram, and may do so again: floods get shorter turns for a while.
     pub fn share(&mut self) {
-        self.shared_turns = SHARED_TURNS;
+        self.shared_turns = self.limits.shared_turns;
     }
 
     /// Closes the longest-stalled until what is held is within its bound. Asked after every drive, so that the bound
@@ -265,12 +283,21 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
 
     /// Lets the longest-idle connection give way to a new one, if it has been idle for a moment. Says whether it did.
     pub fn make_room(&mut self, now: Instant, counters: &mut Counters) -> bool {
-        let Some(index) = self.quiet.expired(Queue::Idle, ROOM_IDLE_MIN, now) else { return false };
-        let before = self.slots.len();
-        if self.dismiss(index, now, counters) {
-            counters.tcp_closed_for_room += 1;
+        for _ in 0..LOOKS_MAX {
+            let Some(index) = self.quiet.expired(Queue::Idle, ROOM_IDLE_MIN, now) else { return false };
+            if !self.slots[index].stream.is_quiet() {
+                // An answer to it is on its way, or it has just said something. It could not give its place up at once,
+                // and to ask it would cost one connection after the other its end for the sake of a single newcomer.
+                self.quiet.touch(index, Queue::Idle, now);
+                continue;
+            }
+            let before = self.slots.len();
+            if self.dismiss(index, now, counters) {
+                counters.tcp_closed_for_room += 1;
+            }
+            return self.slots.len() < before;
         }
-        self.slots.len() < before
+        false
     }
 
     /// Asks every connection to finish: what has already arrived is answered, then the write side is closed.
@@ -411,7 +438,7 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
                 if next == Next::Again {
                     self.queue(index);
                 }
-                if (1..=SHORT_MAX).contains(&read) {
+                if (1..=self.limits.short_max).contains(&read) {
                     self.share();
                 }
             }

@@ -1,7 +1,8 @@
 //! shout is an upper-case echo service over UDP and TCP: one thread, one event loop, and as little else as possible.
 //!
 //! It is meant to be read. This page is the map; the code behind it is six and a half thousand lines, comments among
-//! them, and the part that matters most, [`server::Server::turn`], fits on a screen.
+//! them, and the part that matters most fits on a screen: [`server::Server::turn`] waits, notes what the kernel said, and
+//! turns the [`service`].
 //!
 //! # A turn of the loop
 //!
@@ -11,6 +12,7 @@
 //!            │        do not sleep while anything below has work left       │
 //!            └──────────────────────────────┬───────────────────────────────┘
 //!                                           │ note what the kernel said (flags only, no I/O); take the signals
+//!                                           │ service::turn
 //!      ┌────────────────────────────────────┼────────────────────────────────────┐
 //!      ▼                                    ▼                                    ▼
 //!  datagrams::turn                   listener::turn                      connections::turn
@@ -19,7 +21,10 @@
 //!      │                                    │                                    │
 //!      └────────────────────────────────────┼────────────────────────────────────┘
 //!                                           ▼
-//!                  expire the quiet; once stopping, close what is dry; report what is due
+//!                  expire the quiet; once stopping, close what is dry
+//!                                           │
+//!                                           ▼
+//!                                  report what is due
 //! ```
 //!
 //! The kernel is asked for *edges*: it reports that a socket has become readable, once, and then keeps silent until
@@ -41,15 +46,16 @@
 //! | [`connections`] | slots, the ready queue, who must go when room or memory is short |
 //! | [`datagrams`], [`batch`] | one UDP turn; runs; what a failed send means. Many datagrams per system call |
 //! | [`listener`] | the table of accept errors, and why accepting must pause by the clock |
-//! | [`server`] | **the loop**, which puts the rooms above together |
+//! | [`service`] | what a turn does with the rooms above, and in which order; how the service stops |
+//! | [`server`] | **the loop** around it: wait, note, turn |
 //! | [`idle`], [`ratelimit`], [`counters`], [`signals`], [`sockets`], [`config`], [`report`], [`trace`] | the leaves, each on its own |
 //! | [`systemd`], [`sandbox`] | sockets from a service manager and news for it; what is given up before the first turn |
 //! | [`arguments`], [`units`], [`target`] | command lines, as all three programs read them |
 //!
-//! Imports point one way: `server` knows everything, `connections` knows mio's `Token`, and nothing else below `server`
-//! has heard of `Poll`. Streams come in as `Read + Write`, datagrams through [`batch::DatagramIo`], time as an argument.
-//! So everything below the loop also runs against the simulated kernel in `tests/sim`, where thousands of seeds a
-//! second try orders of events that a real network produces once a year.
+//! Imports point one way: `server` knows everything, `service` and `connections` know mio's `Token`, and nothing else below
+//! `server` has heard of `Poll`. Streams come in as `Read + Write`, datagrams through [`batch::DatagramIo`], what else the
+//! kernel is asked through [`service::Kernel`], time as an argument. So the whole turn also runs against the simulated
+//! kernel in `tests/sim`, where thousands of seeds a second try orders of events that a real network produces once a year.
 //!
 //! The same as a short book, with pictures and the reasons: [`book`]. It goes from [what readiness is](book::readiness) to
 //! [what `io_uring` would change](book::completion).
@@ -104,7 +110,7 @@
 //! | what if somebody forges the source of datagrams? | [`datagrams::Rules`], [`ratelimit`] |
 //! | what if descriptors run out? | [`listener::after_accept_error`], [`connections::Connections::make_room`] |
 //! | what if two such servers are pointed at each other? | [`datagrams::Rules::refused_port`] |
-//! | how does it stop without losing anything? | [`server::Server::stop`] |
+//! | how does it stop without losing anything? | [`service::Service::stop`] |
 //! | how is it replaced by the next one without anybody noticing? | [`systemd::passed_sockets`], [`sockets::Sockets::passed`] |
 //! | what can somebody do who has taken it over? | [`sandbox`] |
 //! | which errors are fatal? | none that a peer can cause; each table classifies by the action: [`datagrams::after_send_error`] |

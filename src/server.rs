@@ -13,7 +13,9 @@ use mio::{Events, Interest, Poll, Registry, Token};
 use crate::admin::{self, Admin};
 use crate::batch::Socket;
 use crate::config::Config;
-use crate::connections::{CHUNK_LEN, Connections, DRIVE_BYTES_MAX, Limits, SHARED_BYTES_MAX, TURN_BYTES_MAX};
+use crate::connections::{
+    CHUNK_LEN, Connections, DRIVE_BYTES_MAX, Limits, SHARED_BYTES_MAX, SHARED_TURNS, SHORT_MAX, TURN_BYTES_MAX,
+};
 use crate::counters::Counters;
 use crate::datagrams::Rules;
 use crate::report::Reporter;
@@ -213,6 +215,8 @@ impl Server {
             drive_bytes_max: DRIVE_BYTES_MAX,
             turn_bytes_max: TURN_BYTES_MAX,
             shared_bytes_max: SHARED_BYTES_MAX,
+            short_max: SHORT_MAX,
+            shared_turns: SHARED_TURNS,
             idle_timeout: config.idle_timeout,
             stall_timeout: config.stall_timeout,
             linger_timeout: LINGER_TIMEOUT,

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use shout::connections::{CHUNK_LEN, CloseWrite, Connections, Limits};
+use shout::connections::{CHUNK_LEN, CloseWrite, Connections, Limits, SHARED_TURNS, SHORT_MAX};
 use shout::counters::Counters;
 use shout::sockets::NOTSENT_MAX;
 use shout::uppercase::Case;
@@ -94,6 +94,8 @@ fn thousands(unsent_max: usize) -> (Connections<Stubborn>, Instant) {
         drive_bytes_max: 1_000,
         turn_bytes_max: u64::MAX,
         shared_bytes_max: 1_000,
+        short_max: SHORT_MAX,
+        shared_turns: SHARED_TURNS,
         idle_timeout: None,
         stall_timeout: Duration::from_secs(60),
         linger_timeout: Duration::from_secs(2),

@@ -1,9 +1,11 @@
 //! What happens when something runs out: descriptors, places, patience, memory.
 
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 mod common;
+#[cfg(target_os = "linux")]
+mod peers;
 use common::{
     End, ask, exchange, pattern, raise_descriptors, read_some, rest_of, server, tcp, turn_until, turn_until_quiet, udp,
     write_some,
@@ -178,6 +180,38 @@ fn who_waits_for_a_place_gets_it_when_another_leaves_and_nobody_new_comes() {
     drop(leaving);
     assert_eq!(exchange(&mut server, &mut waiting, b"", 7), b"MY TURN");
     assert_eq!(server.connections().0, 2);
+}
+
+/// What the kernel still holds for a peer shows on Linux alone.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_newcomer_costs_nobody_his_connection_whose_answers_are_on_the_way() {
+    // More than a peer's receive buffer holds, less than what the kernel takes from the server: it sees no backlog.
+    const OWED: usize = 60_000;
+    let mut server = server(&["--max-connections", "3"]);
+    let mut slow: Vec<TcpStream> = (0..3).map(|_| peers::small(server.address(), 4_096, 1 << 20)).collect();
+    for client in &mut slow {
+        client.set_nonblocking(true).unwrap();
+        let (text, mut sent) = (pattern(OWED), 0);
+        turn_until(&mut server, "a question", |_| {
+            sent += write_some(client, &text[sent..]);
+            sent == OWED
+        });
+    }
+    turn_until(&mut server, "answers", |server| server.counters().tcp_sent_bytes == 3 * OWED as u64);
+    let (mut newcomer, since) = (tcp(&server), Instant::now());
+    write_some(&mut newcomer, b"me too");
+    // Longer than anybody has to be idle before he may be asked to go. That this takes time is what is tested.
+    turn_until(&mut server, "nothing", |_| since.elapsed() > Duration::from_millis(700));
+    assert_eq!((server.connections().0, server.counters().tcp_closed_for_room), (3, 0));
+    // The first takes what it is owed. It is idle from then on, and the only one.
+    let (answer, end) = rest_of(&mut server, &mut slow[0]);
+    assert_eq!((answer.len(), end), (OWED, End::Clean));
+    assert_eq!(exchange(&mut server, &mut newcomer, b"", 6), b"ME TOO");
+    assert_eq!(server.counters().tcp_closed_for_room, 1);
+    for client in &mut slow[1..] {
+        assert_eq!(exchange(&mut server, client, b"still here", OWED + 10)[OWED..], b"STILL HERE"[..]);
+    }
 }
 
 /// A server turned by hand turns whether it asked for that or not. These sleep until their own deadlines.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use common::{Program, assert_same, pattern, ping, ping_udp, tcp_client, udp, udp_client};
 use rustix::process::Signal;
 use serde_json::Value;
-use shout::connections::{Connections, Limits};
+use shout::connections::{Connections, Limits, SHARED_TURNS, SHORT_MAX};
 use shout::counters::Counters;
 use shout::trace::{self, Trace};
 use shout::uppercase::Case;
@@ -110,6 +110,8 @@ fn a_budget_that_cuts_a_drive_shows() {
             drive_bytes_max: BUDGET,
             turn_bytes_max: u64::MAX,
             shared_bytes_max: BUDGET,
+            short_max: SHORT_MAX,
+            shared_turns: SHARED_TURNS,
             idle_timeout: None,
             stall_timeout: Duration::from_secs(60),
             linger_timeout: Duration::from_secs(2),

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
-use shout::connections::{CHUNK_LEN, Connections, DRIVE_BYTES_MAX, Limits};
+use shout::connections::{CHUNK_LEN, Connections, DRIVE_BYTES_MAX, Limits, SHARED_TURNS, SHORT_MAX};
 use shout::counters::Counters;
 use shout::uppercase::Case;
 
@@ -84,6 +84,8 @@ fn serve(listener: &TcpListener, budget: usize, ended: &AtomicBool) {
         drive_bytes_max: budget,
         turn_bytes_max: u64::MAX / 2,
         shared_bytes_max: budget,
+        short_max: SHORT_MAX,
+        shared_turns: SHARED_TURNS,
         idle_timeout: None,
         stall_timeout: Duration::from_secs(60),
         linger_timeout: Duration::from_secs(2),

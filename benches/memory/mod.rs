@@ -12,7 +12,8 @@ use mio::Token;
 use shout::batch::{Batch, DatagramIo, MESSAGES_MAX, Message, Replies};
 use shout::connection::{Connection, Next, Scratch};
 use shout::connections::{
-    CHUNK_LEN, CloseWrite, Connections, DRIVE_BYTES_MAX, Limits, SHARED_BYTES_MAX, TURN_BYTES_MAX,
+    CHUNK_LEN, CloseWrite, Connections, DRIVE_BYTES_MAX, Limits, SHARED_BYTES_MAX, SHARED_TURNS, SHORT_MAX,
+    TURN_BYTES_MAX,
 };
 use shout::counters::Counters;
 use shout::datagrams::{Datagrams, Rules};
@@ -192,6 +193,8 @@ impl Crowd {
             drive_bytes_max: DRIVE_BYTES_MAX,
             turn_bytes_max: TURN_BYTES_MAX,
             shared_bytes_max: SHARED_BYTES_MAX,
+            short_max: SHORT_MAX,
+            shared_turns: SHARED_TURNS,
             idle_timeout: Some(Duration::from_secs(3600)),
             stall_timeout: Duration::from_secs(60),
             linger_timeout: Duration::from_secs(2),

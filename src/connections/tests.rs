@@ -49,6 +49,8 @@ impl Loop {
             drive_bytes_max: DRIVE as usize,
             turn_bytes_max: TURN,
             shared_bytes_max: SHARED as usize,
+            short_max: SHORT_MAX,
+            shared_turns: SHARED_TURNS,
             idle_timeout: None,
             stall_timeout: Duration::from_secs(60),
             linger_timeout: Duration::from_secs(2),

@@ -4,7 +4,7 @@ use std::io;
 
 use rustix::io::Errno;
 
-use crate::kernel::{Kernel, Source};
+use crate::kernel::{Kernel, Room, Source};
 use crate::oracles::Oracle;
 use crate::stream::Socket;
 
@@ -38,6 +38,8 @@ impl Kernel {
             let what = format!("unanswered {unanswered}, ignored {ignored:?}");
             self.violate(Oracle::Closing, format!("the write side of {id} is closed: {what}"));
         }
+        // What it discards from here on is no part of its last drive.
+        self.sockets[id].read_this_turn = 0;
         self.sockets[id].write_closed = Some(now);
         self.progress();
         self.unblock(id);
@@ -49,12 +51,30 @@ impl Kernel {
         self.preempt();
         let (socket, idle_timeout) = (&mut self.sockets[id], self.knobs.limits.idle_timeout);
         socket.arrived_when_asked.get_or_insert(socket.arrived);
+        (socket.last_drive, socket.read_this_turn) = (true, 0);
         let unread = (socket.arrived - socket.read) as u64;
         let idle = idle_timeout.is_some_and(|limit| self.now - socket.had_moved_at >= limit);
-        if !(self.draining || self.making_room || idle) {
+        let (undelivered, had_spoken) =
+            (socket.undelivered(), self.knobs.knows_unread && socket.had_arrived > socket.read);
+        if self.is_draining() || idle {
+            // Nobody is asked why.
+        } else if self.room != Room::Wanted {
             self.violate(Oracle::Closing, format!("connection {id} is asked to end for no reason"));
+        } else if undelivered > 0 || had_spoken {
+            let what = format!("{undelivered} not taken, had spoken: {had_spoken}");
+            self.violate(Oracle::Closing, format!("connection {id} is to give way, and is not idle: {what}"));
+        }
+        if self.room == Room::Wanted {
+            self.room = Room::MadeBy(id);
         }
         if self.knobs.knows_unread { unread } else { u64::MAX }
+    }
+
+    /// Asked of a connection that may have to give way.
+    pub fn is_quiet(&mut self, id: usize) -> bool {
+        self.preempt();
+        let socket = &self.sockets[id];
+        socket.undelivered() == 0 && (!self.knobs.knows_unread || socket.arrived == socket.read)
     }
 
     pub fn close(&mut self, id: usize) {
@@ -102,13 +122,13 @@ impl Kernel {
             Socket { end_read: true, .. } if owed == 0 => Closing::Finished,
             Socket { token: None, .. } => Closing::Rejected,
             Socket { write_closed: Some(since), .. } if self.now - *since >= limits.linger_timeout => Closing::Lingered,
-            Socket { write_closed: Some(_), .. } if self.making_room => Closing::Room,
             // Whoever is closed as idle has had one last drive, which may have moved something.
             Socket { write_closed: Some(_), .. }
                 if limits.idle_timeout.is_some_and(|limit| self.now - socket.had_moved_at >= limit) =>
             {
                 Closing::Idle
             }
+            Socket { write_closed: Some(_), .. } if self.room == Room::MadeBy(id) => Closing::Room,
             _ if owed > 0 && all_held() > limits.unsent_max => Closing::Unsent,
             // Whoever is closed as stalled has had one last try: room may have come while the server was not looking.
             _ if owed > 0 && unmoved >= limits.stall_timeout && socket.refused_at == Some(self.now) => Closing::Stalled,

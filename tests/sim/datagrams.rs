@@ -31,6 +31,9 @@ const QUEUE_MAX: usize = 1_000;
 /// The most segments that the kernel merges, and the most bytes.
 const SEGMENTS_MAX: usize = 64;
 
+/// A turn that has received so many receives no more.
+const DATAGRAMS_MAX: u64 = 128;
+
 /// In a second.
 const NANOSECONDS: u128 = 1_000_000_000;
 
@@ -70,6 +73,11 @@ pub struct Udp {
     /// Replies that the source may have, each of which counts as a second in nanoseconds; and as of when.
     bucket: u128,
     bucket_at: Instant,
+    /// The server has not closed it; and, once it is to stop, whether its queue has been empty since.
+    pub open: bool,
+    pub found_empty: bool,
+    /// Datagrams received in this turn.
+    pub received_this_turn: u64,
     /// What the counters must say at the end.
     tally: Counters,
 }
@@ -89,12 +97,23 @@ impl Udp {
             wake: Some(now),
             bucket: u128::MAX / 2,
             bucket_at: now,
+            open: true,
+            found_empty: false,
+            received_this_turn: 0,
             tally: Counters::default(),
         }
     }
 
     pub fn is_readable(&self) -> bool {
         !self.queue.is_empty()
+    }
+
+    pub fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub fn owes(&self) -> bool {
+        !self.owed.is_empty()
     }
 
     /// `sock_writeable`: half of the buffer is free.
@@ -156,10 +175,15 @@ impl Kernel {
     }
 
     /// `EPOLL_CTL_MOD`: what is true of the socket by now is reported at once.
-    pub fn watch_room(&mut self, watched: bool) {
-        if std::mem::replace(&mut self.udp.room_watched, watched) != watched {
-            self.edge(Source::Udp);
+    pub fn watch_room(&mut self, wanted: bool) -> io::Result<()> {
+        self.preempt();
+        self.progress();
+        if self.random.one_in(self.knobs.faults.registration) {
+            return Err(Errno::NOMEM.into());
         }
+        self.udp.room_watched = wanted;
+        self.edge(Source::Udp);
+        Ok(())
     }
 
     fn burst(&mut self) {
@@ -192,7 +216,9 @@ impl Kernel {
     }
 
     fn arrive(&mut self, peer: SocketAddr, local: Option<IpAddr>, length: usize, segment: usize) {
-        if self.udp.queue.len() == QUEUE_MAX {
+        if !self.udp.open {
+            // Nobody has it any more.
+        } else if self.udp.queue.len() == QUEUE_MAX {
             self.udp.drops += 1;
         } else {
             let truncated = self.random.one_in(self.knobs.udp.truncated);
@@ -215,6 +241,12 @@ impl Kernel {
         if !batch.messages.is_empty() || !(1..=self.knobs.udp.messages_max).contains(&width) {
             self.violate(Oracle::Datagrams, format!("receives {width} into {:?}", batch.messages));
         }
+        if self.has_left_queues() {
+            self.violate(Oracle::Stopping, "datagrams are received that are the next server's");
+        }
+        if self.udp.received_this_turn >= DATAGRAMS_MAX {
+            self.violate(Oracle::Budget, format!("{DATAGRAMS_MAX} datagrams are not enough for a turn"));
+        }
         if !self.udp.owed.is_empty() {
             self.violate(Oracle::Datagrams, format!("receives while it owes {:?}", self.udp.owed));
         }
@@ -228,12 +260,15 @@ impl Kernel {
             return Err(Errno::CONNREFUSED.into());
         }
         if self.udp.queue.is_empty() {
+            self.udp.found_empty = true;
             return Err(Errno::WOULDBLOCK.into());
         }
         self.udp.tally.udp_dropped_by_kernel = self.udp.drops;
         let count = width.min(self.udp.queue.len());
         self.udp.runs_known_refused = self.udp.runs_refused;
         let arrived: Vec<Arrived> = self.udp.queue.drain(..count).collect();
+        self.udp.found_empty |= count < width;
+        self.shared_turns = self.knobs.limits.shared_turns;
         for (slot, Arrived { bytes, .. }) in batch.slots_mut().zip(&arrived) {
             slot[..bytes.len()].copy_from_slice(bytes);
         }
@@ -252,6 +287,7 @@ impl Kernel {
         let Message { peer, local, to_group, truncated, .. } = message;
         let tally = &mut self.udp.tally;
         tally.udp_received += 1;
+        self.udp.received_this_turn += 1;
         tally.udp_received_bytes += datagram.len() as u64;
         if peer.port() == 0 || (peer.port() == OWN_PORT && self.knobs.udp.own_port_refused) {
             tally.udp_dropped_source_port += 1;
@@ -380,15 +416,14 @@ impl Kernel {
 
     /// What must hold of the datagrams when the loop is about to sleep.
     pub fn check_udp_rest(&mut self) {
-        let (owes, readable) = (!self.udp.owed.is_empty(), self.udp.is_readable());
-        if self.udp.is_writable(&self.knobs.udp) && (owes || readable) {
+        let (owes, readable) = (self.udp.owes(), self.udp.is_readable() && !self.has_left_queues());
+        if self.udp.open && self.udp.is_writable(&self.knobs.udp) && (owes || readable) {
             self.violate(Oracle::Liveness, format!("the loop sleeps; UDP: owes {owes}, readable {readable}"));
         }
     }
 
-    /// Everything is over: all is answered or counted as dropped.
-    pub fn check_udp_end(&mut self, counters: &Counters) {
-        self.check_udp_rest();
+    /// Everything is over: all that was received has been answered, or counted as dropped.
+    pub fn check_udp_counters(&mut self, counters: &Counters) {
         let is_udp = |(name, ..): &(&str, &str, u64)| name.starts_with("udp_");
         let pairs = counters.each().zip(self.udp.tally.each()).filter(|(counted, _)| is_udp(counted));
         let wrong: Vec<String> = pairs

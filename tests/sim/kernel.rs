@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 use mio::Token;
 use rustix::io::Errno;
 
-use crate::closing::Closing;
 use crate::datagrams::Udp;
 use crate::knobs::Knobs;
 use crate::oracles::{Oracle, Violation};
 use crate::peer::Peer;
 use crate::random::Random;
+use crate::stopping::Stop;
 use crate::stream::Socket;
 
 /// How many connections one turn drives. A peer that is ready may wait one turn for each such number of others.
@@ -61,6 +61,17 @@ pub enum Patience {
     Forever,
 }
 
+/// Whether an idle connection may give way to one that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// Nobody is known to wait for it.
+    Enough,
+    /// The server has asked and been told that somebody waits. One connection may be asked to end for him.
+    Wanted,
+    /// This one has been.
+    MadeBy(usize),
+}
+
 /// What the counters must say of the streams at the end.
 #[derive(Debug, Default)]
 pub struct Tally {
@@ -96,12 +107,16 @@ pub struct Kernel {
     pub others_wake: Instant,
     /// Whether a connection has been closed since descriptors last ran out.
     pub close_since_exhausted: bool,
-    /// The server has been told to stop.
-    pub draining: bool,
+    pub listener_open: bool,
+    /// What the server has been told of its end.
+    pub stop: Stop,
     /// It closes everybody right now.
     pub cutting_off: bool,
-    /// It may close an idle connection right now.
-    pub making_room: bool,
+    pub room: Room,
+    /// Turns for which somebody with little to say is still taken to be about.
+    pub shared_turns: u32,
+    /// Connections accepted in this turn.
+    pub accepts: usize,
     progress: bool,
     empty_turns: usize,
     /// System calls in this turn.
@@ -134,9 +149,12 @@ impl Kernel {
             descriptors_taken: 0,
             others_wake: now,
             close_since_exhausted: false,
-            draining: false,
+            listener_open: true,
+            stop: Stop::default(),
             cutting_off: false,
-            making_room: false,
+            room: Room::Enough,
+            shared_turns: 0,
+            accepts: 0,
             progress: false,
             empty_turns: 0,
             calls: 0,
@@ -177,7 +195,8 @@ impl Kernel {
     /// Something changed: it will be reported once.
     pub fn edge(&mut self, source: Source) {
         let registered = match source {
-            Source::Udp | Source::Listener => true,
+            Source::Udp => self.udp.open,
+            Source::Listener => self.listener_open,
             Source::Stream(id) => self.sockets[id].token.is_some() && self.sockets[id].closed.is_none(),
         };
         if registered && !self.pending.contains(&source) {
@@ -264,7 +283,7 @@ impl Kernel {
     }
 
     /// Lets somebody outside the server do one thing, if anyone can. Says whether.
-    fn act(&mut self) -> bool {
+    pub fn act(&mut self) -> bool {
         let actors = self.peers.len() + 2;
         let first = self.random.below(actors);
         for actor in (first..actors).chain(0..first) {
@@ -299,7 +318,7 @@ impl Kernel {
         }
     }
 
-    fn next_wake(&self) -> Option<Instant> {
+    pub fn next_wake(&self) -> Option<Instant> {
         (0..self.peers.len() + 2).filter_map(|actor| self.wake_of(actor)).min()
     }
 
@@ -310,7 +329,8 @@ impl Kernel {
         {
             return;
         }
-        let movable = self.sockets.iter().position(|socket| socket.is_movable(self.knobs.send_buffer, self.draining));
+        let movable =
+            self.sockets.iter().position(|socket| socket.is_movable(self.knobs.send_buffer, self.is_draining()));
         if let Some(id) = movable {
             let what = format!("the loop sleeps, and connection {id} could move: {:?}", self.sockets[id]);
             self.violate(Oracle::Liveness, what);
@@ -318,25 +338,49 @@ impl Kernel {
         self.check_udp_rest();
     }
 
-    /// The last drive of a connection that must go has a budget of its own.
-    pub fn renew_budgets(&mut self) {
+    /// All has been noted, and the turn begins. What time it is.
+    pub fn begin_turn(&mut self) -> Instant {
         for socket in &mut self.sockets {
-            socket.read_this_turn = 0;
+            (socket.read_this_turn, socket.last_drive) = (0, false);
+            (socket.had_arrived, socket.had_owed) = (socket.arrived, socket.owed() > 0);
         }
+        (self.room, self.accepts, self.udp.received_this_turn) = (Room::Enough, 0, 0);
+        self.now
+    }
+
+    /// Whether it has one last try to take what it is owed, in a drive of its own.
+    pub fn is_overdue(&self, socket: &Socket) -> bool {
+        socket.had_owed && self.now - socket.had_moved_at >= self.knobs.limits.stall_timeout
+    }
+
+    /// Those who have been driven because they stood in the ready queue, or not at all.
+    pub fn of_the_queue(&self) -> impl Iterator<Item = &Socket> {
+        self.sockets.iter().filter(|socket| !socket.last_drive && !self.is_overdue(socket))
+    }
+
+    /// Whether somebody has said a little in this turn, and may do so again.
+    fn shares(&self) -> bool {
+        let short = 1..=self.knobs.limits.short_max;
+        self.of_the_queue().any(|socket| {
+            let goes_on = socket.closed.is_none() && socket.write_closed.is_none();
+            goes_on && short.contains(&(socket.read_this_turn as u64))
+        })
     }
 
     /// The turn is over.
     ///
     /// `unsent` is what the server says that it owes; `None` for a design that does not know.
     pub fn end_turn(&mut self, unsent: Option<usize>, connections: usize) {
-        let send_buffer = self.knobs.send_buffer;
+        self.shared_turns =
+            if self.shares() { self.knobs.limits.shared_turns } else { self.shared_turns.saturating_sub(1) };
+        let (send_buffer, draining) = (self.knobs.send_buffer, self.is_draining());
         // A turn begins drives until they have read its share, which one of them may do while the loop is shared.
         let limits = &self.knobs.limits;
         let enough = limits.turn_bytes_max.min(limits.shared_bytes_max as u64).div_ceil(self.knobs.longest_drive());
         let drives = DRIVES_MAX.min(enough as usize);
         let (mut owed, mut held, mut open, mut starving) = (0, 0, 0, None);
         for (id, socket) in self.sockets.iter_mut().enumerate() {
-            let ready = socket.is_movable(send_buffer, self.draining) && !self.pending.contains(&Source::Stream(id));
+            let ready = socket.is_movable(send_buffer, draining) && !self.pending.contains(&Source::Stream(id));
             socket.turns_waiting = if ready && !socket.touched { socket.turns_waiting + 1 } else { 0 };
             // As many as there ever were may have stood before it.
             if socket.turns_waiting > 1 + self.peers.len() / drives {
@@ -363,16 +407,10 @@ impl Kernel {
         if held > unsent_max {
             self.violate(Oracle::Memory, format!("{held} bytes are held in all, more than {unsent_max}"));
         }
-        self.renew_budgets();
         self.calls = 0;
         self.empty_turns = if std::mem::take(&mut self.progress) { 0 } else { self.empty_turns + 1 };
         if self.empty_turns > EMPTY_TURNS_MAX {
             self.violate(Oracle::Spin, format!("{} turns, and nothing happened", self.empty_turns));
         }
-    }
-
-    /// How many connections were closed for this reason.
-    pub fn closed(&self, reason: Closing) -> u64 {
-        self.sockets.iter().filter(|socket| socket.closed == Some(reason)).count() as u64
     }
 }

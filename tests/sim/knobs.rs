@@ -27,8 +27,12 @@ pub struct Knobs {
     pub turn_ms_max: usize,
     /// When the server is told to stop; in any case it is once all is quiet.
     pub drain_at_turn: Option<u64>,
-    /// When it closes everybody at once.
-    pub cut_off_at_turn: Option<u64>,
+    /// When it is told again, and closes everybody at once.
+    pub force_at_turn: Option<u64>,
+    /// How long it may take to stop; for ever where this is not said.
+    pub drain_ms: Option<u64>,
+    /// Whether its sockets are those of the next server when it stops.
+    pub passed: bool,
     pub peers: usize,
     /// Whether all of them behave.
     pub all_polite: bool,
@@ -145,6 +149,7 @@ impl Knobs {
         let text_len_max = if crowd { 8 } else { random.magnitude(600) };
         let buffer = |random: &mut Random| random.magnitude(256);
         let quick = random.one_in(2);
+        let (short_max, shared_turns) = (random.pick(&[1, 8, 64, 4_096]), random.pick(&[1, 3, 20, 4_096]));
         let timeout = |random: &mut Random, least: usize, most: usize| {
             Duration::from_millis(if quick { random.between(least, most) as u64 } else { 60_000 })
         };
@@ -153,9 +158,9 @@ impl Knobs {
             drive_bytes_max: random.magnitude(256),
             // A crowd has more to say than this at once, and so meets the bound.
             turn_bytes_max: if crowd { 16 } else { u64::MAX },
-            // All texts here are short, so that the loop is shared nearly always. Not drawn: another draw would make each
-            // named seed another run.
-            shared_bytes_max: if chunk_len.is_multiple_of(2) { usize::MAX } else { chunk_len },
+            shared_bytes_max: if random.one_in(2) { usize::MAX } else { random.magnitude(256) },
+            short_max,
+            shared_turns,
             idle_timeout: random.one_in(2).then(|| timeout(random, 100, 2_000)),
             stall_timeout: timeout(random, 100, 2_000),
             linger_timeout: timeout(random, 100, 1_000),
@@ -168,7 +173,9 @@ impl Knobs {
             events_max: random.pick(&[1, 2, 8, 1024]),
             turn_ms_max: random.pick(&[0, 1, 60]),
             drain_at_turn: random.one_in(3).then(|| random.below(100) as u64),
-            cut_off_at_turn: random.one_in(30).then(|| random.below(100) as u64),
+            force_at_turn: random.one_in(30).then(|| random.below(100) as u64),
+            drain_ms: random.one_in(4).then(|| random.below(3_000) as u64),
+            passed: random.one_in(6),
             peers,
             all_polite: crowd || random.one_in(2),
             text_len_max,

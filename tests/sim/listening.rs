@@ -8,9 +8,12 @@ use std::time::Duration;
 use rustix::io::Errno;
 use shout::listener::{NextAccept, after_accept_error};
 
-use crate::kernel::{Kernel, Patience, Source};
+use crate::kernel::{Kernel, Patience, Room, Source};
 use crate::oracles::Oracle;
 use crate::stream::Stream;
+
+/// The most connections that a turn accepts.
+const ACCEPTS_MAX: usize = 16;
 
 /// How soon an idle connection gives way to one that waits.
 const ROOM_MAX: Duration = Duration::from_millis(500);
@@ -26,6 +29,9 @@ impl Kernel {
     fn accept_id(&mut self) -> io::Result<usize> {
         self.preempt();
         self.progress();
+        if self.has_left_queues() {
+            self.violate(Oracle::Stopping, "a connection is accepted that is the next server's");
+        }
         let error = if self.descriptors_used + self.descriptors_taken >= self.knobs.descriptors {
             self.close_since_exhausted = false;
             let of_others = self.random.pick(&[Errno::NFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]);
@@ -39,10 +45,15 @@ impl Kernel {
             self.random.pick(&[Errno::CONNABORTED, Errno::INTR, Errno::PROTO, Errno::HOSTUNREACH])
         } else if let Some(id) = self.backlog.pop_front() {
             self.tally.accepted += 1;
+            self.accepts += 1;
+            if self.accepts > ACCEPTS_MAX {
+                self.violate(Oracle::Budget, format!("{} connections are accepted in a turn", self.accepts));
+            }
             self.descriptors_used += 1;
             self.sockets[id].moved_at = self.now;
             return Ok(id);
         } else {
+            self.stop.backlog_found_empty = true;
             Errno::WOULDBLOCK
         };
         match after_accept_error(&error.into()) {
@@ -51,6 +62,18 @@ impl Kernel {
             NextAccept::Drained => {}
         }
         Err(error.into())
+    }
+
+    /// poll(2) for one moment.
+    pub fn someone_waits(&mut self) -> bool {
+        self.preempt();
+        let waits = !self.backlog.is_empty();
+        self.stop.backlog_found_empty |= !waits;
+        if waits {
+            self.room = Room::Wanted;
+        }
+        self.say(format_args!("someone_waits() = {waits}"));
+        waits
     }
 
     /// Other programs take descriptors for a while, a few times. That they give them back is announced to nobody.
@@ -68,14 +91,18 @@ impl Kernel {
     /// What must hold of the listener when the loop is about to sleep: whoever waits in the queue waits for room, or
     /// for descriptors that nobody has given back.
     pub fn check_listener_rest(&mut self, room: usize, paused: bool, patience: Patience) {
-        if self.backlog.is_empty() || self.pending.contains(&Source::Listener) || patience == Patience::None {
+        if !self.listener_open
+            || self.backlog.is_empty()
+            || self.pending.contains(&Source::Listener)
+            || patience == Patience::None
+        {
             return;
         }
         if paused && self.close_since_exhausted {
             self.violate(Oracle::Liveness, "a descriptor has been freed, and accepting still pauses");
         }
         let idle_since = self.sockets.iter().filter(|socket| socket.is_idle()).map(|socket| socket.moved_at).min();
-        let due = idle_since.filter(|_| room == 0 && !self.draining).map(|since| since.max(self.now) + ROOM_MAX);
+        let due = idle_since.filter(|_| room == 0 && !self.is_draining()).map(|since| since.max(self.now) + ROOM_MAX);
         let late = match patience {
             Patience::None => false,
             Patience::Until(deadline) => due.is_some_and(|due| due < deadline),

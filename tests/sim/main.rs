@@ -7,6 +7,7 @@
 
 #![allow(unreachable_pub)] // Nobody is outside.
 
+mod calls;
 mod closing;
 mod datagrams;
 mod kernel;
@@ -15,6 +16,7 @@ mod listening;
 mod oracles;
 mod peer;
 mod random;
+mod stopping;
 mod stream;
 mod turns;
 mod wrong;

@@ -25,6 +25,8 @@ pub enum Oracle {
     Closing,
     /// The counters are those of the kernel.
     Counters,
+    /// A server that is told to stop answers what has arrived, closes what has been found empty, and ends in time.
+    Stopping,
     /// Each datagram is answered once, whole, in order, to its sender; or it is dropped for a reason.
     Datagrams,
 }

@@ -118,15 +118,15 @@ impl Kernel {
         self.edge(Source::Stream(id));
     }
 
-    /// Gives up on those who will never take what they are owed, some time after the server's end, as `TCP_USER_TIMEOUT`
-    /// has it.
+    /// Gives up on those who will never take what they are owed, some time after the server last sent something, as
+    /// `TCP_USER_TIMEOUT` has it.
     pub fn give_up_on_the_deaf(&mut self) {
         for id in 0..self.sockets.len() {
             let (socket, peer) = (&self.sockets[id], &self.peers[id]);
             let is_deaf = peer.done || peer.manners == Manners::Deaf;
             let waits = socket.closed.is_none() && socket.undelivered() > 0;
-            let given_up_at = socket.write_closed.map(|since| since + self.knobs.limits.stall_timeout);
-            if is_deaf && waits && given_up_at.is_some_and(|end| end <= self.now) {
+            let since = socket.write_closed.unwrap_or(socket.moved_at);
+            if is_deaf && waits && since + self.knobs.limits.stall_timeout <= self.now {
                 self.reset(id);
             }
         }
@@ -136,6 +136,11 @@ impl Kernel {
     pub fn peer_acts(&mut self, id: usize) {
         if !self.peers[id].connected {
             self.peers[id].connected = true;
+            if !self.listener_open {
+                self.say(format_args!("    peer {id} is refused"));
+                self.peers[id].is_aborted();
+                return;
+            }
             self.say(format_args!("    peer {id} connects: {:?}", self.peers[id].manners));
             self.backlog.push_back(id);
             self.edge(Source::Listener);

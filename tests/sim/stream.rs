@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use shout::connections::CloseWrite;
 use shout::uppercase::{CARRY_MAX, Case, GROWTH_MAX};
 
+use crate::calls::Handle;
 use crate::closing::Closing;
 use crate::kernel::Kernel;
 use crate::oracles::{Oracle, Text};
@@ -60,6 +61,11 @@ pub struct Socket {
     /// Memory that the server holds for what it owes: all that was left when a write first stopped, until it is sent.
     pub held: usize,
     pub read_this_turn: usize,
+    /// As of the beginning of the turn: how far the text had arrived, and whether the server owed something.
+    pub had_arrived: usize,
+    pub had_owed: bool,
+    /// It has had a drive of its own in this turn, beside those of the ready queue, because it is to end.
+    pub last_drive: bool,
     pub touched: bool,
     pub turns_waiting: usize,
 }
@@ -92,6 +98,9 @@ impl Socket {
             abandoned: false,
             held: 0,
             read_this_turn: 0,
+            had_arrived: 0,
+            had_owed: false,
+            last_drive: false,
             touched: false,
             turns_waiting: 0,
         }
@@ -124,7 +133,7 @@ impl Socket {
     /// Whether it could give way to another.
     pub fn is_idle(&self) -> bool {
         let open = self.closed.is_none() && self.token.is_some() && self.write_closed.is_none();
-        open && self.owed() == 0 && !self.has_input()
+        open && self.owed() == 0 && self.undelivered() == 0 && !self.has_input()
     }
 
     /// Whether a call on this stream would get somewhere that the server has to get to.
@@ -149,8 +158,10 @@ impl Stream {
     pub fn new(kernel: &Rc<RefCell<Kernel>>, id: usize) -> Stream {
         Stream { kernel: Rc::clone(kernel), id }
     }
+}
 
-    pub fn id(&self) -> usize {
+impl Handle for Stream {
+    fn id(&self) -> usize {
         self.id
     }
 }
@@ -191,6 +202,10 @@ impl CloseWrite for Stream {
 
     fn undelivered(&self) -> u64 {
         self.kernel.borrow().sockets[self.id].undelivered() as u64
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.kernel.borrow_mut().is_quiet(self.id)
     }
 
     fn abandon(&self) {
@@ -268,8 +283,14 @@ impl Kernel {
     fn check_read(&mut self, id: usize) {
         let (knobs, socket) = (&self.knobs, &self.sockets[id]);
         let (owed, read, budget) = (socket.owed(), socket.read_this_turn, knobs.limits.drive_bytes_max);
-        let read_by_all: u64 = self.sockets.iter().map(|socket| socket.read_this_turn as u64).sum();
-        let enough = knobs.limits.turn_bytes_max.saturating_add(knobs.longest_drive());
+        let read_by_all: u64 = self.of_the_queue().map(|socket| socket.read_this_turn as u64).sum();
+        // While somebody has little to say, nobody else says much.
+        let shared_max = if self.shared_turns > 0 { knobs.limits.shared_bytes_max } else { usize::MAX };
+        let (budget, longest) = (budget.min(shared_max), knobs.longest_drive().min(shared_max as u64));
+        let enough = knobs.limits.turn_bytes_max.min(shared_max as u64).saturating_add(longest);
+        let from_the_queue = !socket.last_drive && !self.is_overdue(socket);
+        // Whoever is to end has a drive of its own, and may stand in the queue besides.
+        let budget = if from_the_queue { budget } else { knobs.limits.drive_bytes_max.saturating_mul(2) };
         let owed_max = match knobs.case {
             Case::Ascii => knobs.chunk_len,
             Case::Unicode => GROWTH_MAX * (knobs.chunk_len + CARRY_MAX),
@@ -279,7 +300,7 @@ impl Kernel {
         if owed > owed_max {
             self.violate(Oracle::Memory, format!("connection {id} is owed {owed}, more than {owed_max}"));
         }
-        if read_by_all >= enough {
+        if from_the_queue && read_by_all >= enough {
             self.violate(Oracle::Budget, format!("{read_by_all} bytes were read in a turn that ends before {enough}"));
         }
         if read > budget {

@@ -1,19 +1,18 @@
-//! The loop under test: the turn of `src/server.rs`, over a simulated kernel instead of `Poll`.
+//! The loop under test: the server's own turn, over a simulated kernel instead of `Poll`. What is left to this file is
+//! what `src/server.rs` does around it: wait, note, take the signals.
 
-use std::cell::RefCell;
-use std::io::{Read, Write};
+use std::cell::{RefCell, RefMut};
 use std::rc::Rc;
 
-use shout::connections::{CloseWrite, Connections};
+use shout::connections::Connections;
 use shout::counters::Counters;
-use shout::datagrams::{Datagrams, Rules};
-use shout::listener::Listener;
+use shout::datagrams::Rules;
+use shout::service::{Ending, Service};
 
-use crate::closing::Closing;
+use crate::calls::{Calls, Handle};
 use crate::datagrams::{OWN_PORT, Socket};
-use crate::kernel::{Kernel, Key, Patience};
+use crate::kernel::{Event, Kernel, Key, Patience};
 use crate::oracles::{Oracle, Violation};
-use crate::stream::Stream;
 use crate::wrong::Design;
 
 /// More turns than any run has needed by far: whoever does not come to rest by then never does.
@@ -22,197 +21,162 @@ const TURNS_MAX: u64 = 50_000;
 /// The most turns that it takes to come to rest once nothing goes wrong any more. Of 20,000 runs none took half as many.
 const CALM_TURNS_MAX: u64 = 12_000;
 
-pub struct Loop<S> {
+/// The signal that asks once more.
+const SIGNAL: i32 = 15;
+
+pub struct Loop<S: Handle> {
     kernel: Rc<RefCell<Kernel>>,
+    calls: Calls<S>,
     design: Design,
-    socket: Socket,
-    datagrams: Datagrams,
-    listener: Listener,
-    connections: Connections<S>,
+    service: Service<Calls<S>>,
     counters: Counters,
 }
 
-impl<S: Read + Write + CloseWrite + From<Stream>> Loop<S> {
+impl<S: Handle> Loop<S> {
     pub fn new(kernel: Kernel, design: Design) -> Loop<S> {
-        let knobs = kernel.knobs.clone();
-        let connections = Connections::new(knobs.case, knobs.chunk_len, knobs.limits, kernel.now);
+        let (knobs, now) = (kernel.knobs.clone(), kernel.now);
+        let connections = Connections::new(knobs.case, knobs.chunk_len, knobs.limits, now);
         let kernel = Rc::new(RefCell::new(kernel));
         let socket = Socket(Rc::clone(&kernel));
         let refused_port = knobs.udp.own_port_refused.then_some(OWN_PORT);
         let rules = Rules { case: knobs.case, refused_port, rate_limit: knobs.udp.rate_limit };
-        let datagrams = Datagrams::new(rules, &socket, kernel.borrow().now);
-        let (listener, counters) = (Listener::default(), Counters::default());
-        Loop { kernel, design, socket, datagrams, listener, connections, counters }
+        let service = Service::new(Some((socket, rules)), Some(()), connections, knobs.passed, now);
+        Loop { calls: Calls::new(&kernel), kernel, design, service, counters: Counters::default() }
     }
 
-    /// Turns until nothing will ever happen again; then tells the server to stop, and turns on until the end. In some runs
+    /// Held no longer than a statement, for every system call needs it.
+    fn kernel(&self) -> RefMut<'_, Kernel> {
+        self.kernel.borrow_mut()
+    }
+
+    /// Turns until the end. The server is told to stop at some turn, or when nothing will ever happen again. In some runs
     /// faults end before that, and from then on it is not enough that nothing goes wrong: all must get done, and soon.
     pub fn run(mut self) -> Result<Counters, Violation> {
         while self.counters.turns < TURNS_MAX {
-            let at_rest = !self.turn();
-            if let Some(violation) = self.kernel.borrow_mut().violation.take() {
+            self.turn();
+            let ending = self.ending();
+            if let Some(violation) = self.kernel().violation.take() {
                 return Err(violation);
             }
-            let calm_for = self.kernel.borrow().calm_at_turn.and_then(|turn| self.counters.turns.checked_sub(turn));
+            if let Some(ending) = ending {
+                return self.end(ending);
+            }
+            let calm_for = self.kernel().calm_at_turn.and_then(|turn| self.counters.turns.checked_sub(turn));
             if calm_for == Some(0) {
-                self.kernel.borrow_mut().calm();
+                self.kernel().calm();
             }
             if calm_for > Some(CALM_TURNS_MAX) {
                 let what = format!("not at rest {CALM_TURNS_MAX} turns after the last fault");
                 return Err(Violation { oracle: Oracle::Liveness, what });
             }
-            let draining = self.kernel.borrow().draining;
-            if at_rest && draining {
-                return self.end();
-            }
-            let told = self.kernel.borrow().knobs.drain_at_turn.is_some_and(|turn| turn <= self.counters.turns);
-            if !draining && (at_rest || told) {
-                self.drain();
-            }
-            if self.kernel.borrow().knobs.cut_off_at_turn == Some(self.counters.turns) {
-                self.kernel.borrow_mut().cutting_off = true;
-                self.connections.cut_off(&mut self.counters);
-                self.listener.resume();
-                self.kernel.borrow_mut().cutting_off = false;
-            }
         }
         Err(Violation { oracle: Oracle::Spin, what: format!("not at rest after {TURNS_MAX} turns") })
     }
 
-    /// One pass of the loop. False when nothing will ever happen again.
-    fn turn(&mut self) -> bool {
+    /// One pass of the loop.
+    fn turn(&mut self) {
         let patience = self.patience();
-        let room = self.connections.room();
-        self.kernel.borrow_mut().check_listener_rest(room, self.listener.is_paused(), patience);
-        let Some(events) = self.kernel.borrow_mut().wait(patience) else { return false };
-        let now = self.kernel.borrow().now;
+        let (room, is_paused) = (self.service.connections().room(), self.service.listener().is_paused());
+        self.kernel().check_listener_rest(room, is_paused, patience);
+        self.kernel().check_stopping_rest(patience);
+        let events = self.kernel().wait(patience);
         self.counters.turns += 1;
-        for event in events {
-            match event.key {
-                Key::Udp => self.datagrams.note(event.readable, event.writable),
-                Key::Listener => self.listener.note(),
-                Key::Connection(token) => {
-                    let hint = event.read_closed && self.design != Design::ShortReadWithoutHint;
-                    // The hoard is flushed before a read, so that one is attempted at every event.
-                    let readable = event.readable || self.design == Design::ReadingWhileUnsent;
-                    self.connections.note(token, readable, event.writable, hint);
-                }
+        let nothing_will_happen = events.is_none();
+        for event in events.into_iter().flatten() {
+            self.note(event);
+        }
+        self.take_signals(nothing_will_happen);
+        let now = self.kernel().begin_turn();
+        self.service.turn(now, &self.calls, &mut self.counters);
+        let knows = self.design != Design::ReadingWhileUnsent;
+        let connections = self.service.connections();
+        let (unsent, count) = (knows.then(|| connections.unsent()), connections.len());
+        self.kernel().end_turn(unsent, count);
+    }
+
+    fn note(&mut self, event: Event) {
+        match event.key {
+            Key::Udp => self.service.note_datagrams(event.readable, event.writable),
+            Key::Listener => self.service.note_listener(),
+            Key::Connection(token) => {
+                let hint = event.read_closed && self.design != Design::ShortReadWithoutHint;
+                // The hoard is flushed before a read, so that one is attempted at every event.
+                let readable = event.readable || self.design == Design::ReadingWhileUnsent;
+                self.service.note_connection(token, readable, event.writable, hint);
             }
         }
-        let received = self.counters.udp_received;
-        self.datagrams.turn(&mut self.socket, now, &mut self.counters);
-        if self.counters.udp_received > received {
-            self.connections.share();
-        }
-        self.kernel.borrow_mut().watch_room(self.datagrams.waits_for_room());
-        self.accept();
-        let before = self.connections.len();
-        self.connections.turn(now, &mut self.counters);
-        self.kernel.borrow_mut().renew_budgets();
-        self.connections.expire(now, &mut self.counters);
-        if self.connections.len() < before {
-            self.listener.resume();
-        }
-        let knows = self.design != Design::ReadingWhileUnsent;
-        self.kernel.borrow_mut().end_turn(knows.then(|| self.connections.unsent()), self.connections.len());
-        true
     }
 
     /// Not at all while work is queued, otherwise until a deadline. The wrong designs forget one kind of work.
     fn patience(&self) -> Patience {
-        let connections = self.connections.has_work() && self.design != Design::BudgetWithoutReadyQueue;
-        let datagrams = self.datagrams.has_work() && self.design != Design::DatagramsTrustEdges;
-        let listener =
-            self.listener.has_work() && self.connections.room() > 0 && self.design != Design::AcceptTrustsEdges;
-        if connections || datagrams || listener {
-            return Patience::None;
+        let service = &self.service;
+        let connections = service.connections().has_work();
+        let datagrams = service.datagrams().is_some_and(shout::datagrams::Datagrams::has_work);
+        let listener = service.listener().has_work() && service.connections().room() > 0;
+        let has_work = match self.design {
+            Design::Right | Design::ShortReadWithoutHint | Design::ReadingWhileUnsent => service.has_work(),
+            Design::BudgetWithoutReadyQueue => datagrams || listener,
+            Design::AcceptTrustsEdges => connections || datagrams,
+            Design::DatagramsTrustEdges => connections || listener,
+        };
+        match service.deadline() {
+            _ if has_work => Patience::None,
+            None => Patience::Forever,
+            Some(deadline) => Patience::Until(deadline),
         }
-        let room = if self.listener.has_work() { self.connections.room_deadline() } else { None };
-        let deadlines = [self.datagrams.deadline(), self.listener.deadline(), self.connections.deadline(), room];
-        let deadline = deadlines.into_iter().flatten().min();
-        deadline.map_or(Patience::Forever, Patience::Until)
     }
 
-    fn accept(&mut self) {
-        let (kernel, connections) = (&self.kernel, &mut self.connections);
-        let now = kernel.borrow().now;
-        if self.listener.is_paused() || (self.listener.has_work() && connections.room() == 0) {
-            if kernel.borrow().backlog.is_empty() {
-                self.listener.note_empty();
-            } else {
-                kernel.borrow_mut().making_room = true;
-                if self.listener.may_make_room() && connections.make_room(now, &mut self.counters) {
-                    self.listener.note_room();
-                }
-                kernel.borrow_mut().making_room = false;
-                kernel.borrow_mut().renew_budgets();
-            }
+    /// SIGTERM, as the seed has it, and once more; or because there is nothing else to wait for.
+    fn take_signals(&mut self, nothing_will_happen: bool) {
+        let turn = Some(self.counters.turns);
+        let again = self.kernel().knobs.force_at_turn == turn;
+        let first = again || nothing_will_happen || self.kernel().knobs.drain_at_turn == turn;
+        if first && !self.service.is_stopping() {
+            let deadline = self.kernel().told_to_stop();
+            self.service.stop(deadline, &self.counters);
+        } else if nothing_will_happen {
+            self.kernel().violate(Oracle::Liveness, "told to stop, the server waits for ever");
         }
-        let accept = || Kernel::accept(kernel);
-        self.listener.turn(now, connections.room(), &mut self.counters, accept, |stream, counters| {
-            let id = stream.id();
-            let token = connections.insert(S::from(stream), now);
-            let registered = kernel.borrow_mut().register(id, token);
-            if registered.is_err() {
-                connections.reject(token, counters);
-            }
-        });
+        if again {
+            self.kernel().stop.forced = true;
+            self.service.force(SIGNAL);
+        }
     }
 
-    /// What SIGTERM does.
-    fn drain(&mut self) {
-        let mut kernel = self.kernel.borrow_mut();
-        kernel.say(format_args!("the server is told to stop"));
-        kernel.draining = true;
+    /// Whether the server has ended, and whether that was right.
+    fn ending(&mut self) -> Option<Ending> {
+        let left = self.service.connections().len();
+        let mut kernel = self.kernel();
+        let (now, forced, late) = (kernel.now, kernel.stop.forced, kernel.is_out_of_time());
+        kernel.cutting_off = forced || late;
         drop(kernel);
-        self.listener.note();
-        self.listener.resume();
-        self.datagrams.note(true, false);
-        self.connections.retire_all();
+        let ending = self.service.ending(now, &mut self.counters);
+        let mut kernel = self.kernel();
+        kernel.cutting_off = false;
+        let right = match ending {
+            None => !forced && !late,
+            Some(Ending::Drained) => !forced && kernel.has_closed_all() && left == 0,
+            // An hour is enough for everything.
+            Some(Ending::CutOff(count)) => !forced && late && count == left && kernel.knobs.drain_ms.is_some(),
+            Some(Ending::Forced(signal)) => forced && signal == SIGNAL,
+        };
+        if !right {
+            let what = format!("told again: {forced}, out of time: {late}, {left} connections: {ending:?}");
+            kernel.violate(Oracle::Stopping, what);
+        }
+        ending
     }
 
     /// Whether all is well that ended.
-    fn end(self) -> Result<Counters, Violation> {
+    fn end(self, ending: Ending) -> Result<Counters, Violation> {
         let mut kernel = self.kernel.borrow_mut();
-        let left = self.connections.len() + kernel.backlog.len();
-        if left > 0 {
-            kernel.violate(Oracle::Liveness, format!("{left} connections are left for ever"));
-        }
+        kernel.say(format_args!("the server ends: {ending:?}"));
+        kernel.outlive_the_server();
         kernel.check_peers();
-        kernel.check_udp_end(&self.counters);
-        self.check_counters(&mut kernel);
+        kernel.check_counters(&self.counters);
         match kernel.violation.take() {
             Some(violation) => Err(violation),
             None => Ok(self.counters),
-        }
-    }
-
-    fn check_counters(&self, kernel: &mut Kernel) {
-        let (counters, tally) = (&self.counters, &kernel.tally);
-        let rows = [
-            ("tcp_received_bytes", counters.tcp_received_bytes, tally.read),
-            ("tcp_discarded_bytes", counters.tcp_discarded_bytes, tally.discarded),
-            ("tcp_sent_bytes", counters.tcp_sent_bytes, tally.written),
-            ("tcp_unsent_lost_bytes", counters.tcp_unsent_lost_bytes, tally.lost),
-            ("tcp_accepted", counters.tcp_accepted, tally.accepted),
-            ("tcp_accept_skipped", counters.tcp_accept_skipped, tally.accept_skipped),
-            ("tcp_accept_paused", counters.tcp_accept_paused, tally.accept_paused),
-            (
-                "tcp_finished",
-                counters.tcp_finished,
-                kernel.closed(Closing::Finished) + kernel.closed(Closing::Lingered),
-            ),
-            ("tcp_broken", counters.tcp_broken, kernel.closed(Closing::Broken) + kernel.closed(Closing::Rejected)),
-            ("tcp_cut_off", counters.tcp_cut_off, kernel.closed(Closing::CutOff)),
-            ("tcp_closed_idle", counters.tcp_closed_idle, kernel.closed(Closing::Idle)),
-            ("tcp_closed_for_room", counters.tcp_closed_for_room, kernel.closed(Closing::Room)),
-            ("tcp_closed_stalled", counters.tcp_closed_stalled, kernel.closed(Closing::Stalled)),
-            ("tcp_closed_unsent", counters.tcp_closed_unsent, kernel.closed(Closing::Unsent)),
-        ];
-        for (name, counted, truth) in rows {
-            if counted != truth {
-                kernel.violate(Oracle::Counters, format!("{name} is {truth}, not {counted}"));
-            }
         }
     }
 }

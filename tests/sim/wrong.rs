@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 
 use shout::connections::CloseWrite;
 
+use crate::calls::Handle;
 use crate::stream::Stream;
 
 /// Which decision is missing.
@@ -71,7 +72,17 @@ impl CloseWrite for Hoarding {
         self.stream.unread()
     }
 
+    fn is_quiet(&self) -> bool {
+        self.stream.is_quiet()
+    }
+
     fn abandon(&self) {
         self.stream.abandon();
+    }
+}
+
+impl Handle for Hoarding {
+    fn id(&self) -> usize {
+        self.stream.id()
     }
 }
