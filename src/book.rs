@@ -24,6 +24,7 @@ pub mod edges {
     //! The rules that keep a server right under edges, and the test that asks the kernel for each.
     //!
     #![doc = include_str!("book/edges.svg")]
+    //! <style>td code { overflow-wrap: anywhere; } td:nth-child(2) { width: 34%; }</style>
     //!
     #![doc = include_str!("book/edges.md")]
 }

@@ -8,8 +8,8 @@
 //! To watch the loop itself while you try things, have it draw what it does:
 //!
 //! ```text
-//! cargo run --release -- --trace run.json                # then load it, and end it with Ctrl-C
-//! cargo run --release -p shout-load -- trace run.json    # run.html: edges, partial drains, the ready queue
+//! cargo run --release -- --trace run.json               # load it, then end it with Ctrl-C
+//! cargo run --release -p shout-load -- trace run.json   # run.html: edges, drives, the queue
 //! ```
 //!
 //! Perfetto's viewer opens `run.json` too. [`trace`](crate::trace) says what is taken down, and the last section what that
@@ -140,14 +140,18 @@
 //! # What a trace costs
 //!
 //! ```text
-//! cargo bench --bench turn -- trace
+//! cargo bench -p peers --bench trace
 //! ```
 //!
 //! **Predict:** each drive is taken down in 40 bytes, with one reading of the clock. By how many per cent does that lengthen
 //! what a message costs the server?
 //!
-//! **Measured:** 64 drives over sockets of memory took 1.68 µs without a trace and 3.67 µs with one, so that a record costs
-//! 31 ns. Over real sockets the same message costs 5.4 µs of processor time (`cargo bench -p peers --bench race`, 64
-//! connections), of which that is 0.6 %. In the race itself, with a traced server as one more contestant, the medians
-//! of the processor time were 1.01 to 1.03 times those without, where two runs of the same server differed by more.
-//! Without `--trace` a drive takes 10 instructions more than a build that knows no trace, of about 480.
+//! | 64 B messages, 64 in flight | processor time, × without a trace | the same server again, × without |
+//! |---|---:|---:|
+//! | UDP, one source | 1.012 | 1.047 |
+//! | TCP, 64 connections | 1.021 | 1.006 |
+//!
+//! **Measured:** by 1 and 2 %, the medians of the ratios within fifteen rounds (`-- --rounds 15`), which is no more than two
+//! runs of one server differ by. `cargo bench --bench turn -- trace` sees the record itself, over sockets of memory: 64
+//! drives took 1.68 µs without a trace and 3.67 µs with one, 31 ns each. Without `--trace` a drive takes 10 instructions
+//! more than a build that knows no trace, of about 480.

@@ -1,31 +1,12 @@
 //! shout is an upper-case echo service over UDP and TCP: one thread, one event loop, and as little else as possible.
 //!
-//! It is meant to be read. This page is the map; the code behind it is six and a half thousand lines, comments among
-//! them, and the part that matters most fits on a screen: [`server::Server::turn`] waits, notes what the kernel said, and
-//! turns the [`service`].
+//! It is meant to be read. This page is the map; the code behind it is less than seven thousand lines, comments among them
+//! and tests not, and the part that matters most fits on a screen: [`server::Server::turn`] waits, notes what the kernel
+//! said, and turns the [`service`].
 //!
 //! # A turn of the loop
 //!
-//! ```text
-//!            ┌──────────────────────────────────────────────────────────────┐
-//!            │  poll: sleep until an event or a deadline;                   │
-//!            │        do not sleep while anything below has work left       │
-//!            └──────────────────────────────┬───────────────────────────────┘
-//!                                           │ note what the kernel said (flags only, no I/O); take the signals
-//!                                           │ service::turn
-//!      ┌────────────────────────────────────┼────────────────────────────────────┐
-//!      ▼                                    ▼                                    ▼
-//!  datagrams::turn                   listener::turn                      connections::turn
-//!  receive a batch, raise it,        accept some,                        drive those in the ready queue:
-//!  group it into runs, reply         or pause                            flush the tail, read, raise, write
-//!      │                                    │                                    │
-//!      └────────────────────────────────────┼────────────────────────────────────┘
-//!                                           ▼
-//!                  expire the quiet; once stopping, close what is dry
-//!                                           │
-//!                                           ▼
-//!                                  report what is due
-//! ```
+#![doc = include_str!("book/turn.svg")]
 //!
 //! The kernel is asked for *edges*: it reports that a socket has become readable, once, and then keeps silent until
 //! something new arrives. Three habits follow, and most of the code is one of them:
@@ -48,7 +29,8 @@
 //! | [`listener`] | the table of accept errors, and why accepting must pause by the clock |
 //! | [`service`] | what a turn does with the rooms above, and in which order; how the service stops |
 //! | [`server`] | **the loop** around it: wait, note, turn |
-//! | [`idle`], [`ratelimit`], [`counters`], [`signals`], [`sockets`], [`config`], [`report`], [`trace`] | the leaves, each on its own |
+//! | [`idle`], [`ratelimit`], [`counters`], [`histograms`], [`signals`], [`sockets`], [`config`], [`report`], [`trace`] | the leaves, each on its own |
+//! | [`admin`] | what the loop counts, over HTTP, in the same loop |
 //! | [`systemd`], [`sandbox`] | sockets from a service manager and news for it; what is given up before the first turn |
 //! | [`arguments`], [`units`], [`target`] | command lines, as all three programs read them |
 //!

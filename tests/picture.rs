@@ -1,7 +1,9 @@
-//! The picture of a run in the README, and the script that draws such pictures. It takes Python; without it the test says so
-//! and passes.
+//! The pictures of the documentation: that of a run in the README, the script that draws such pictures, and the drawings of
+//! the book and the experiments. It takes Python and Chromium; without them the tests say so and pass.
 
+use std::fs;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Draws a text, has another parser read the picture, and gives back what is written in it, a piece a line.
@@ -31,4 +33,53 @@ fn the_picture_of_the_readme_is_of_a_run_that_was_valid() {
     for said in ["every byte of every reply verified", ">VALID<", "corrupted 0"] {
         assert!(picture.contains(said), "{said}");
     }
+}
+
+/// Has a browser measure every text of every drawing; each line is one that leaves its drawing or meets another text of it.
+const MEASURE: &str = "
+    const wrong = [];
+    for (const drawing of document.querySelectorAll('svg')) {
+        const sheet = drawing.viewBox.baseVal, seen = [];
+        for (const text of drawing.querySelectorAll('text')) {
+            const { x, y, width, height } = text.getBBox(), right = x + width, end = y + height;
+            if (x < 0 || y < 0 || right > sheet.width || end > sheet.height)
+                wrong.push(`${drawing.parentElement.dataset.name}: ${text.textContent}`);
+            for (const other of seen)
+                if (x < other.right && other.x < right && y + 3 < other.end && other.y + 3 < end)
+                    wrong.push(`${drawing.parentElement.dataset.name}: ${text.textContent} over ${other.name}`);
+            seen.push({ x, y, right, end, name: text.textContent });
+        }
+    }
+    document.body.replaceChildren('[measured] ' + wrong.join('; ') + ' [end]');";
+
+#[test]
+fn every_text_of_a_drawing_can_be_read() {
+    let drawings = ["src/book", "src/pictures"].map(|folder| Path::new(env!("CARGO_MANIFEST_DIR")).join(folder));
+    let files = drawings.iter().flat_map(|folder| fs::read_dir(folder).unwrap()).map(|entry| entry.unwrap().path());
+    // That of the run is a terminal's text, whose cells overlap by nature.
+    let is_drawing = |path: &Path| path.extension().is_some_and(|end| end == "svg") && !path.ends_with("run.svg");
+    let mut page = String::from("<!DOCTYPE html><meta charset=utf-8><body>");
+    let mut count = 0;
+    for file in files.filter(|path| is_drawing(path)) {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        page += &format!("<section>{}</section>", fs::read_to_string(&file).unwrap())
+            .replace("<div><svg", &format!("<div data-name=\"{name}\"><svg"));
+        count += 1;
+    }
+    assert!(count >= 14, "{count} drawings were found");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("drawings");
+    fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("page.html");
+    fs::write(&file, format!("{page}<script>{MEASURE}</script>")).unwrap();
+    let mut browser = Command::new("chromium");
+    browser.args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--dump-dom"]);
+    browser.arg(format!("--user-data-dir={}", folder.join("profile").display()));
+    let Ok(output) = browser.arg(format!("file://{}", file.display())).output() else {
+        return println!("skipped: there is no Chromium");
+    };
+    let said = String::from_utf8(output.stdout).unwrap();
+    let (_, said) = said.split_once("[measured] ").expect("the browser has not measured anything");
+    let (wrong, _) = said.split_once(" [end]").unwrap();
+    assert_eq!(wrong, "", "texts that are cut or covered");
+    fs::remove_dir_all(&folder).unwrap();
 }
