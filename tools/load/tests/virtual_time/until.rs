@@ -198,7 +198,7 @@ fn a_rule_that_looks_all_the_time_from_the_start_believes_in_no_rare_stall() {
         let mut load = Load::new(5000.0, seed, 1, &mut server);
         loop {
             let elapsed = load.send(&mut server);
-            if load.sent % 250 != 0 {
+            if !load.sent.is_multiple_of(250) {
                 continue;
             }
             let Reading { response, size, .. } = load.reading();
