@@ -86,7 +86,7 @@ pub enum Command {
 /// The options of a report.
 #[derive(Debug, Clone, Args)]
 pub struct Saved {
-    /// A run as `-o` wrote it: .json, or .html, which has the run inside
+    /// A run as `-o` wrote it, or several of --repeat: .json, or .html, which has it inside
     pub input: PathBuf,
 
     /// Print the run as JSON instead of text
@@ -139,7 +139,7 @@ pub struct Options {
     #[arg(short = 'n', long, value_parser = positive_count, value_name = "N")]
     pub requests: Option<u64>,
 
-    /// How long the run goes on, if neither of these says so.
+    /// How long the run goes on, if neither of these says so, and how often it is made.
     #[command(flatten)]
     pub length: length::LengthOptions,
 
@@ -202,7 +202,7 @@ pub struct Options {
     #[arg(short, long, value_parser = interval, default_value = "1s")]
     pub interval: Duration,
 
-    /// Print the result as JSON, one line a run, instead of text
+    /// Print the result as JSON, one line a run, instead of text; with --repeat and one of what they differ by
     #[arg(long)]
     pub json: bool,
 
@@ -217,7 +217,7 @@ pub struct Options {
     #[arg(long, value_name = "CONDITION")]
     pub slo: Vec<Objective>,
 
-    /// An earlier result (.json): the run must not be worse in p50, p99 and rate
+    /// An earlier result (.json or .html), of one run or of several: the run must not be worse in p50, p99 and rate
     #[arg(long, value_name = "FILE")]
     pub baseline: Option<PathBuf>,
 

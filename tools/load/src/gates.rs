@@ -4,11 +4,17 @@
 //! all is well or that the server is slow. The same goes for a run that was to go on until a percentile was known (`--until`)
 //! and does not know it.
 
+#[cfg(test)]
+mod tests;
+
 use crate::clock::SECOND;
 use crate::loss::all_in;
-use crate::report::document::Document;
+use crate::report::document::{Config, Document};
+use crate::report::repeats::Repeats;
 use crate::report::trust::GateResult;
 use crate::run::exit;
+use crate::saved::Kept;
+use crate::statistics::median;
 use crate::verdict::Verdict;
 use shout::units;
 
@@ -18,7 +24,7 @@ pub struct Gates {
     /// Each of these must hold.
     pub objectives: Vec<Objective>,
     /// A run to compare with, and the part by which this one may be worse.
-    pub baseline: Option<(Box<Document>, f64)>,
+    pub baseline: Option<(Standing, f64)>,
     /// Nothing but a valid measurement will do.
     pub is_strict: bool,
 }
@@ -111,8 +117,7 @@ pub fn share(text: &str) -> Result<f64, String> {
 }
 
 impl Objective {
-    fn evaluate(&self, run: &Document) -> GateResult {
-        let value = self.metric.of(run);
+    fn evaluate(&self, value: Option<f64>) -> GateResult {
         let ok = value.is_some_and(|value| match self.comparison {
             Comparison::Less => value < self.bound,
             Comparison::AtMost => value <= self.bound,
@@ -172,13 +177,53 @@ pub fn apply(gates: &Gates, run: &mut Document) {
     if run.time.interrupted {
         return;
     }
-    let mut results: Vec<GateResult> = gates.objectives.iter().map(|objective| objective.evaluate(run)).collect();
-    let mut is_believable = run.validity.verdict != Verdict::Invalid;
+    let values = values(gates, run);
+    let (results, code) = results(gates, &values, &Standing::of_run(run));
+    run.gates = results;
+    run.exit = run.exit.max(code).max(alone(gates, run));
+}
+
+/// What each objective is held against in this run.
+pub fn values(gates: &Gates, run: &Document) -> Vec<Option<f64>> {
+    gates.objectives.iter().map(|objective| objective.metric.of(run)).collect()
+}
+
+/// What a run must be by itself, whatever the others are like: believed, and as long as it takes.
+pub fn alone(gates: &Gates, run: &Document) -> u8 {
+    let is_doubtful = gates.is_strict && run.validity.verdict != Verdict::Valid;
+    let is_unknown = run.until.as_ref().is_some_and(|until| !until.is_reached());
+    if is_doubtful || is_unknown { exit::INVALID } else { exit::DONE }
+}
+
+/// Evaluates every gate against the median of several runs, and notes the results and the exit code.
+///
+/// The median, because a gate that every run had to pass would fail the more often the more runs there are. Only errors
+/// are counted in the worst of them: none of them is chance. `values` are those of each run.
+pub fn apply_to_all(gates: &Gates, values: &[Vec<Option<f64>>], repeats: &mut Repeats) {
+    let of_all = gates.objectives.iter().enumerate().map(|(index, objective)| {
+        let infinite = values.iter().map(|run| run[index].unwrap_or(f64::INFINITY));
+        let each: Vec<f64> = infinite.collect();
+        let value = match objective.metric {
+            Metric::Errors => each.iter().copied().fold(0.0, f64::max),
+            Metric::Percentile(_) | Metric::Mean | Metric::Lag | Metric::Loss | Metric::Rate => median(&each),
+        };
+        Some(value).filter(|value| value.is_finite())
+    });
+    let of_all: Vec<Option<f64>> = of_all.collect();
+    let (results, code) = results(gates, &of_all, &Standing::of_repeats(repeats));
+    repeats.gates = results;
+    repeats.exit = repeats.exit.max(code);
+}
+
+/// The result of each gate, and the exit code that they ask for together.
+fn results(gates: &Gates, values: &[Option<f64>], now: &Standing) -> (Vec<GateResult>, u8) {
+    let objectives = gates.objectives.iter().zip(values);
+    let mut results: Vec<GateResult> = objectives.map(|(objective, value)| objective.evaluate(*value)).collect();
+    let mut is_believable = now.verdict != Verdict::Invalid;
     if let Some((baseline, regress)) = &gates.baseline {
-        is_believable &= baseline.validity.verdict != Verdict::Invalid;
-        results.extend(compare(run, baseline, *regress));
+        is_believable &= baseline.verdict != Verdict::Invalid;
+        results.extend(compare(now, baseline, *regress));
     }
-    let is_gated = !results.is_empty();
     let failed = results.iter().any(|result| !result.ok);
     if !is_believable {
         for result in &mut results {
@@ -188,32 +233,89 @@ pub fn apply(gates: &Gates, run: &mut Document) {
             }
         }
     }
-    let code = if (is_gated && !is_believable)
-        || (gates.is_strict && run.validity.verdict != Verdict::Valid)
-        || run.until.as_ref().is_some_and(|until| !until.is_reached())
-    {
-        exit::INVALID
-    } else if failed {
-        exit::GATE_FAILED
-    } else {
-        exit::DONE
+    let code = match (results.is_empty(), is_believable, failed) {
+        (true, ..) | (false, true, false) => exit::DONE,
+        (false, false, _) => exit::INVALID,
+        (false, true, true) => exit::GATE_FAILED,
     };
-    run.gates = results;
-    run.exit = run.exit.max(code);
+    (results, code)
 }
 
-/// The figures of a run that must not get worse than those of the baseline.
-fn compare(run: &Document, baseline: &Document, regress: f64) -> Vec<GateResult> {
+/// What runs are compared by: the settings that must be alike, and the figures that must not become worse.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    config: Config,
+    transports: Vec<String>,
+    verdict: Verdict,
+    /// The median and the 99th percentile of the response time; `None` where a message was lost in their place.
+    p50: Option<f64>,
+    p99: Option<f64>,
+    /// Right answers a second.
+    rate: f64,
+}
+
+impl Standing {
+    /// Of a saved result.
+    pub fn of(kept: &Kept) -> Self {
+        match kept {
+            Kept::Run(run) => Standing::of_run(run),
+            Kept::Repeats(repeats) => Standing::of_repeats(repeats),
+        }
+    }
+
+    fn of_run(run: &Document) -> Self {
+        Standing {
+            config: run.config.clone(),
+            transports: run.per_transport.keys().cloned().collect(),
+            verdict: run.validity.verdict,
+            p50: Metric::Percentile(50.0).of(run),
+            p99: Metric::Percentile(99.0).of(run),
+            rate: achieved_rate(run),
+        }
+    }
+
+    /// Of several runs their medians.
+    fn of_repeats(repeats: &Repeats) -> Self {
+        Standing {
+            config: repeats.config.clone(),
+            transports: repeats.transports.clone(),
+            verdict: repeats.verdict,
+            p50: repeats.all_in("50"),
+            p99: repeats.all_in("99"),
+            rate: median(&repeats.figure("rate")),
+        }
+    }
+
+    /// The first setting in which two differ so that their figures prove nothing about each other.
+    pub(crate) fn difference(&self, other: &Standing) -> Option<&'static str> {
+        let (a, b) = (&self.config, &other.config);
+        let differences = [
+            ("protocol", self.transports != other.transports),
+            ("model", a.model != b.model),
+            ("rate", a.rate != b.rate),
+            ("arrival process", a.arrivals != b.arrivals),
+            ("pipeline depth", a.pipeline != b.pipeline),
+            ("number of connections", (a.udp_sockets, a.tcp_connections) != (b.udp_sockets, b.tcp_connections)),
+            ("size", a.size != b.size),
+            ("payload", a.payload != b.payload),
+            ("late policy", a.late != b.late),
+            ("pace", a.pace != b.pace),
+        ];
+        differences.into_iter().find_map(|(what, differs)| differs.then_some(what))
+    }
+}
+
+/// The figures that must not get worse than those of the baseline.
+fn compare(now: &Standing, baseline: &Standing, regress: f64) -> Vec<GateResult> {
     // A different load has different figures, which prove nothing.
-    if let Some(what) = difference(run, baseline) {
+    if let Some(what) = now.difference(baseline) {
         let why = format!("not comparable: the baseline has another {what}");
         return vec![GateResult { expr: "baseline".into(), ok: false, value: None, why }];
     }
     let percent = 100.0 * regress;
     let mut results = Vec::new();
-    for percentile in [50.0, 99.0] {
+    for (percentile, now, before) in [(50.0, now.p50, baseline.p50), (99.0, now.p99, baseline.p99)] {
         let metric = Metric::Percentile(percentile);
-        let (now, before) = (metric.of(run), metric.of(baseline));
         let ok = match (now, before) {
             (Some(now), Some(before)) => now <= before * (1.0 + regress),
             (None, Some(_)) => false,
@@ -223,154 +325,9 @@ fn compare(run: &Document, baseline: &Document, regress: f64) -> Vec<GateResult>
         let why = if ok { String::new() } else { format!("{} after {}", written(now), written(before)) };
         results.push(GateResult { expr: format!("baseline p{percentile} +{percent}%"), ok, value: now, why });
     }
-    let (now, before) = (achieved_rate(run), achieved_rate(baseline));
+    let (now, before) = (now.rate, baseline.rate);
     let ok = now >= before * (1.0 - regress);
     let why = if ok { String::new() } else { format!("{now:.0}/s after {before:.0}/s") };
     results.push(GateResult { expr: format!("baseline rate -{percent}%"), ok, value: Some(now), why });
     results
-}
-
-/// The first setting in which two runs differ so that their figures prove nothing about each other.
-pub(crate) fn difference(run: &Document, baseline: &Document) -> Option<&'static str> {
-    let (a, b) = (&run.config, &baseline.config);
-    let differences = [
-        ("protocol", run.per_transport.keys().ne(baseline.per_transport.keys())),
-        ("model", a.model != b.model),
-        ("rate", a.rate != b.rate),
-        ("arrival process", a.arrivals != b.arrivals),
-        ("pipeline depth", a.pipeline != b.pipeline),
-        ("number of connections", (a.udp_sockets, a.tcp_connections) != (b.udp_sockets, b.tcp_connections)),
-        ("size", a.size != b.size),
-        ("payload", a.payload != b.payload),
-        ("late policy", a.late != b.late),
-        ("pace", a.pace != b.pace),
-    ];
-    differences.into_iter().find_map(|(what, differs)| differs.then_some(what))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::report::document::{Latency, Quantile};
-
-    /// A run of 10 s with 990 answers of 1 to 990 µs and 10 losses.
-    fn run() -> Document {
-        let mut response = crate::recorder::histogram();
-        for value in 1..=990 {
-            response.saturating_record(value * 1000);
-        }
-        let mut run = Document::for_tests();
-        run.latency.response = Latency::of(&response);
-        run.latency.lag.p.insert("99".into(), Quantile { v: 9_000, lo: None, hi: None });
-        (run.counts.sent, run.counts.replied, run.counts.lost) = (1000, 990, 10);
-        run.time.measured_ns = 10 * SECOND;
-        run
-    }
-
-    fn gates(objectives: &[&str]) -> Gates {
-        Gates { objectives: objectives.iter().map(|text| text.parse().unwrap()).collect(), ..Gates::default() }
-    }
-
-    fn outcome(gates: &Gates, mut run: Document) -> (u8, Vec<bool>) {
-        apply(gates, &mut run);
-        (run.exit, run.gates.iter().map(|result| result.ok).collect())
-    }
-
-    #[test]
-    fn what_was_shed_is_infinitely_slow() {
-        let mut run = run();
-        let p98: Objective = "p98<2ms".parse().unwrap();
-        assert!(p98.evaluate(&run).ok, "990 of 1000");
-        run.counts.shed = 90;
-        let result = p98.evaluate(&run);
-        assert!(!result.ok && result.value.is_none(), "990 of 1090: {result:?}");
-    }
-
-    #[test]
-    fn objectives_are_read_and_evaluated() {
-        for (text, ok) in [
-            ("p50<1ms", true),
-            ("p50 < 400us", false),
-            ("p98.5<=1ms", true),
-            ("p99.9<1h", false),
-            ("max<1h", false),
-            ("mean<500us", true),
-            ("loss<=1%", true),
-            ("loss<0.01", false),
-            ("rate>98/s", true),
-            ("rate>=1k", false),
-            ("errors=0", true),
-            ("errors==1", false),
-            ("lag<10us", true),
-        ] {
-            assert_eq!(outcome(&gates(&[text]), run()), (if ok { 0 } else { 3 }, vec![ok]), "{text}");
-        }
-    }
-
-    #[test]
-    fn what_is_not_an_objective_is_refused() {
-        for text in ["", "p99", "p99<", "p99<fast", "p101<1ms", "q99<1ms", "loss<1ms", "rate>-1", "errors=no", "<1ms"] {
-            assert!(text.parse::<Objective>().is_err(), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn a_gate_on_an_invalid_run_is_never_passed() {
-        let mut invalid = run();
-        invalid.validity.verdict = Verdict::Invalid;
-        assert_eq!(outcome(&gates(&["p50<1ms", "p50<1us"]), invalid.clone()), (4, vec![false, false]));
-        assert_eq!(outcome(&gates(&[]), invalid).0, 0, "without a gate it is only shown");
-    }
-
-    #[test]
-    fn strict_wants_a_valid_run() {
-        let strict = Gates { is_strict: true, ..gates(&["p50<1ms"]) };
-        for (verdict, code) in [(Verdict::Valid, 0), (Verdict::Suspect, 4), (Verdict::Invalid, 4)] {
-            let mut run = run();
-            run.validity.verdict = verdict;
-            assert_eq!(outcome(&strict, run).0, code, "{verdict:?}");
-        }
-    }
-
-    #[test]
-    fn a_run_that_does_not_know_its_percentile_has_learnt_nothing() {
-        use crate::report::until::{Outcome, Until};
-        for (outcome, code) in [(Outcome::Reached, 0), (Outcome::NotReached, 4), (Outcome::Impossible, 4)] {
-            let mut run = run();
-            run.until = Some(Until { outcome, ..Until::for_tests() });
-            assert_eq!(self::outcome(&gates(&[]), run.clone()).0, code, "{outcome:?}");
-            assert_eq!(self::outcome(&gates(&["p50<1us"]), run).0, code.max(3), "{outcome:?}");
-        }
-    }
-
-    #[test]
-    fn wrong_bytes_outrank_gates_and_an_interrupted_run_has_none() {
-        let mut wrong = run();
-        wrong.exit = exit::WRONG_PAYLOAD;
-        assert_eq!(outcome(&gates(&["p50<1us"]), wrong).0, 5);
-        let mut interrupted = run();
-        interrupted.time.interrupted = true;
-        assert_eq!(outcome(&gates(&["p50<1us"]), interrupted), (0, vec![]));
-    }
-
-    #[test]
-    fn a_run_may_be_a_little_worse_than_its_baseline() {
-        let mut slower = run();
-        let mut response = crate::recorder::histogram();
-        for value in 1..=990 {
-            response.saturating_record(value * 1040);
-        }
-        slower.latency.response = Latency::of(&response);
-        let against = |regress| Gates { baseline: Some((Box::new(run()), regress)), ..Gates::default() };
-        assert_eq!(outcome(&against(0.05), slower.clone()), (0, vec![true, true, true]));
-        assert_eq!(outcome(&against(0.03), slower.clone()), (3, vec![false, false, true]));
-        slower.counts.replied = 500;
-        assert_eq!(outcome(&against(0.05), slower.clone()), (3, vec![true, true, false]));
-        slower.config.size += "1";
-        assert_eq!(outcome(&against(0.05), slower), (3, vec![false]), "another load");
-        let mut unbelievable = run();
-        unbelievable.validity.verdict = Verdict::Invalid;
-        let gates = Gates { baseline: Some((Box::new(unbelievable), 0.05)), ..Gates::default() };
-        assert_eq!(outcome(&gates, run()).0, 4);
-    }
 }

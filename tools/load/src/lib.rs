@@ -20,6 +20,7 @@
 //!  report ── document (JSON), intervals, screen, page, hgrm, hlog          saved ──▶ report
 //!
 //!  whether to believe it: floor, observer (what the machine did) ──▶ verdict (statistics, loss) ──▶ gates
+//!  repeats ── whole runs, several of them: what does one run not know of itself?
 //!  until ── has a run measured closely enough to stop?
 //!  companions ── idle connections, slow readers and half-closers beside those that are measured
 //!  curves ── how much can a server take, and how slow does it get on the way?
@@ -58,6 +59,7 @@ pub mod plan;
 pub mod program;
 pub mod progress;
 pub mod recorder;
+pub mod repeats;
 pub mod report;
 pub mod run;
 pub mod saved;

@@ -1,7 +1,8 @@
 //! The program: command line, runs, output, exit code. Does I/O.
 
+mod repeat;
+
 use std::ffi::OsString;
-use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::cli::{self, Command, Options, Output};
 use crate::curves;
-use crate::gates::{self, Gates};
+use crate::gates::{self, Gates, Standing};
 use crate::generator::Wish;
 use crate::host;
 use crate::lab;
@@ -23,7 +24,7 @@ use crate::plan::Plan;
 use crate::progress::{Outlet, View};
 use crate::report::document::Document;
 use crate::report::{files, screen};
-use crate::run::{Context, enough_files, exit, measure};
+use crate::run::{Context, Failure, enough_files, exit, measure};
 use crate::saved;
 use crate::trace;
 use crate::verify;
@@ -120,24 +121,14 @@ impl Job {
             Ok(gates) => gates,
             Err(line) => return complain(&line, exit::FAILED),
         };
-        for (index, (plan, gates)) in self.plans.iter().zip(&all_gates).enumerate() {
-            let mut view = View::new(plan, Outlet::of_stderr(self.options.quiet));
-            let signals = &self.signals;
-            let outcome = measure(plan, &self.context, &mut |progress| {
-                say(&view.update(progress));
-                signals.wish()
-            });
-            say(&view.end());
-            let mut document = match outcome {
-                Ok(document) => document,
-                Err(failure) => {
-                    return complain(&failure.to_string(), self.signals.exit_code().unwrap_or(exit::FAILED));
-                }
+        for (index, gates) in all_gates.iter().enumerate() {
+            let outcome = match self.options.length.repeat {
+                Some(times) => self.repeat(index, gates, times),
+                None => self.once(index, gates),
             };
-            gates::apply(gates, &mut document);
-            worst = worst.max(document.exit);
-            if let Err(error) = self.deliver(&document, index) {
-                return error;
+            match outcome {
+                Ok(code) => worst = worst.max(code),
+                Err(code) => return code,
             }
             if let Some(code) = self.signals.exit_code() {
                 return ExitCode::from(code);
@@ -146,47 +137,58 @@ impl Job {
         ExitCode::from(worst)
     }
 
+    /// Makes the run of a plan, and shows and writes it. `Err` is the exit code of a program that cannot go on.
+    fn once(&self, index: usize, gates: &Gates) -> Result<u8, ExitCode> {
+        let plan = &self.plans[index];
+        let view = View::new(plan, Outlet::of_stderr(self.options.quiet));
+        let mut document = self.measure(plan, view).map_err(|failure| self.failed(&failure))?;
+        gates::apply(gates, &mut document);
+        for Output { path, format } in &self.options.output {
+            write(&self.path_of(path, index), &files::contents(*format, &document))?;
+        }
+        let text = if self.options.json {
+            files::json(&document) + "\n"
+        } else {
+            screen::text(&document) + &self.written(index) + self.gap_after(index)
+        };
+        print(&text, document.exit)?;
+        Ok(document.exit)
+    }
+
+    fn measure(&self, plan: &Plan, mut view: View) -> Result<Document, Failure> {
+        let signals = &self.signals;
+        let outcome = measure(plan, &self.context, &mut |progress| {
+            say(&view.update(progress));
+            signals.wish()
+        });
+        say(&view.end());
+        outcome
+    }
+
+    fn failed(&self, failure: &Failure) -> ExitCode {
+        complain(&failure.to_string(), self.signals.exit_code().unwrap_or(exit::FAILED))
+    }
+
     /// The gates of a run. With two runs, each has its own baseline, written as the outputs are.
     fn gates(&self, index: usize) -> Result<Gates, String> {
         let read = |path: &PathBuf| {
-            let path = self.path_of(path, index);
-            let refusal =
-                |error: &dyn std::fmt::Display| format!("cannot read the baseline {}: {error}", path.display());
-            let text = fs::read_to_string(&path).map_err(|error| refusal(&error))?;
-            let document: Document = serde_json::from_str(&text).map_err(|error| refusal(&error))?;
-            Ok::<_, String>((Box::new(document), self.options.max_regress))
+            let kept = saved::read_any(&self.path_of(path, index)).map_err(|line| format!("no baseline: {line}"))?;
+            Ok::<_, String>((Standing::of(&kept), self.options.max_regress))
         };
         let baseline = self.options.baseline.as_ref().map(read).transpose()?;
         Ok(Gates { objectives: self.options.slo.clone(), baseline, is_strict: self.options.strict })
     }
 
-    /// Prints and writes a result. `Err` is the exit code of a program that need not or cannot go on.
-    fn deliver(&self, document: &Document, index: usize) -> Result<(), ExitCode> {
-        let json = serde_json::to_string(document).expect("a document has string keys and finite numbers");
-        let text = if self.options.json { format!("{json}\n") } else { self.screen(document, index) };
-        for Output { path, format } in &self.options.output {
-            let path = self.path_of(path, index);
-            let contents = files::contents(*format, document);
-            let written = fs::write(&path, contents);
-            written.map_err(|error| complain(&format!("cannot write {}: {error}", path.display()), exit::FAILED))?;
-        }
-        let mut stdout = io::stdout().lock();
-        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-            // Whoever closed the pipe has seen enough.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(ExitCode::from(document.exit)),
-            Err(error) => Err(complain(&format!("cannot write the result: {error}"), exit::FAILED)),
-            Ok(()) => Ok(()),
-        }
+    /// The line of the screen that names the files, if there are any.
+    fn written(&self, index: usize) -> String {
+        let names = self.options.output.iter().map(|output| self.path_of(&output.path, index).display().to_string());
+        let names: Vec<String> = names.collect();
+        if names.is_empty() { String::new() } else { format!("  wrote {}\n", names.join("  ")) }
     }
 
-    fn screen(&self, document: &Document, index: usize) -> String {
-        let mut text = screen::text(document);
-        let files: Vec<String> =
-            self.options.output.iter().map(|output| self.path_of(&output.path, index).display().to_string()).collect();
-        if !files.is_empty() {
-            let _ = writeln!(text, "  wrote {}", files.join("  "));
-        }
-        text + if index + 1 < self.plans.len() { "\n\n" } else { "" }
+    /// What stands between the screens of two plans.
+    fn gap_after(&self, index: usize) -> &'static str {
+        if index + 1 < self.plans.len() { "\n\n" } else { "" }
     }
 
     /// With several runs each has files of its own: `run.json` becomes `run-udp.json` and `run-tcp.json`.
@@ -194,14 +196,37 @@ impl Job {
         if self.plans.len() == 1 {
             return path.to_owned();
         }
-        let mut name = path.file_stem().unwrap_or_default().to_owned();
-        name.push("-");
-        name.push(self.plans[index].target.protocol.scheme());
-        if let Some(extension) = path.extension() {
-            name.push(".");
-            name.push(extension);
-        }
-        path.with_file_name(name)
+        with_suffix(path, self.plans[index].target.protocol.scheme())
+    }
+}
+
+/// `run.json` with the suffix `udp` is `run-udp.json`.
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push("-");
+    name.push(suffix);
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name(name)
+}
+
+/// Writes a file. `Err` is the exit code of a program that cannot go on.
+fn write(path: &Path, contents: &str) -> Result<(), ExitCode> {
+    let written = fs::write(path, contents);
+    written.map_err(|error| complain(&format!("cannot write {}: {error}", path.display()), exit::FAILED))
+}
+
+/// Prints a part of the result. `Err` is the exit code of a program that need not or cannot go on; `code` is that of one
+/// that has done its work.
+fn print(text: &str, code: u8) -> Result<(), ExitCode> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        // Whoever closed the pipe has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(ExitCode::from(code)),
+        Err(error) => Err(complain(&format!("cannot write the result: {error}"), exit::FAILED)),
+        Ok(()) => Ok(()),
     }
 }
 

@@ -111,6 +111,13 @@ impl View {
         }
     }
 
+    /// Of one of several such runs, counted from 1.
+    #[must_use]
+    pub fn numbered(mut self, number: usize, of: u64) -> Self {
+        self.name = format!("run {number} of {of}  {}", self.name);
+        self
+    }
+
     /// What to write now; empty if nothing.
     pub fn update(&mut self, progress: &Progress) -> String {
         if self.outlet == Outlet::Quiet {

@@ -14,6 +14,7 @@ pub mod hgrm;
 pub mod hlog;
 pub mod intervals;
 pub mod page;
+pub mod repeats;
 pub mod screen;
 pub mod sparkline;
 pub mod trust;

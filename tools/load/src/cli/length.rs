@@ -1,13 +1,15 @@
-//! The flags about how long a run goes on, other than a time or a number of messages. Pure: no I/O.
+//! The flags about how long a run goes on, other than a time or a number of messages, and how often it is made. Pure: no
+//! I/O.
 
 use std::time::Duration;
 
 use clap::Args;
 use shout::units;
 
+use crate::repeats::{FEWEST, MOST};
 use crate::until::{Goal, SHORTEST, USUAL_MOST};
 
-/// How long a run goes on.
+/// How long a run goes on, and how often it is made.
 #[derive(Debug, Clone, Args)]
 pub struct LengthOptions {
     /// Go on until a percentile of the response time is known this closely, such as p99±2% (or p99+-2%): half the width
@@ -19,6 +21,13 @@ pub struct LengthOptions {
     /// When to give that up: the run then says about how long it would take, or why it cannot be had [default: 2m]
     #[arg(long, value_name = "TIME", value_parser = most, requires = "until")]
     pub max_duration: Option<Duration>,
+
+    /// Make K whole runs, 2 to 100, each on new connections and with a seed of its own that follows from --seed, and say
+    /// whether they differ by more than one run knows of itself. --slo and --baseline are held against the median of the
+    /// runs, and errors against the worst; --strict and --until against each. Files: run.json is of all, run-1.json of the
+    /// first
+    #[arg(long, value_name = "K", value_parser = times)]
+    pub repeat: Option<u64>,
 }
 
 impl LengthOptions {
@@ -26,6 +35,11 @@ impl LengthOptions {
     pub(super) fn until(&self) -> Option<(Goal, Duration)> {
         self.until.map(|goal| (goal, self.max_duration.unwrap_or(USUAL_MOST)))
     }
+}
+
+fn times(text: &str) -> Result<u64, String> {
+    let times = text.parse().ok().filter(|times| (FEWEST..=MOST).contains(times));
+    times.ok_or_else(|| format!("a number from {FEWEST} to {MOST}"))
 }
 
 fn most(text: &str) -> Result<Duration, String> {

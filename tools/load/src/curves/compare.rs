@@ -11,20 +11,20 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use shout::target::{Protocol, Target};
 
-use super::difference::{self, FIGURES, Figure, Pair};
+use super::difference::{self, FIGURES, Figure, Measured, Pair};
 use super::result::{Comparison, Row};
 use super::setup::{self, Common, generator_was_busy};
 use super::side::{Side, Start, Started};
 use crate::cli::{positive_duration, rate};
 use crate::clock::SECOND;
-use crate::gates::{self, share};
+use crate::gates::{Standing, share};
 use crate::loss::all_in;
 use crate::plan::{Plan, nanos};
 use crate::program::{Refused, Signals, complain, random_seed};
 use crate::recorder::histogram;
 use crate::report::document::Document;
 use crate::run::{Context, Failure, exit};
-use crate::saved;
+use crate::saved::{self, Kept};
 
 /// Load on fresh connections that is forgotten.
 const WARM_UP: Duration = Duration::from_millis(500);
@@ -32,7 +32,7 @@ const WARM_UP: Duration = Duration::from_millis(500);
 /// What `compare` is asked.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// Two saved runs (.json or .html), or two targets such as udp://HOST:PORT. Without any, two servers of our own,
+    /// Two saved results (.json or .html), each of one run or of several, or two targets such as udp://HOST:PORT. Without any, two servers of our own,
     /// which should not differ
     #[arg(num_args = 2, value_names = ["A", "B"])]
     sides: Vec<String>,
@@ -103,29 +103,48 @@ pub fn main(options: &Options, command: &[String]) -> ExitCode {
     if comparison.is_failed && code == ExitCode::from(exit::DONE) { ExitCode::from(exit::GATE_FAILED) } else { code }
 }
 
-/// Two saved runs, which must have been made alike.
+/// Two saved results, each of one run or of several, which must have been made alike.
 fn of_files(a: &str, b: &str) -> Result<Comparison, String> {
-    let (before, after) = (saved::read(&PathBuf::from(a))?, saved::read(&PathBuf::from(b))?);
-    if let Some(what) = gates::difference(&after, &before) {
+    let (before, after) = (saved::read_any(&PathBuf::from(a))?, saved::read_any(&PathBuf::from(b))?);
+    if let Some(what) = Standing::of(&after).difference(&Standing::of(&before)) {
         return Err(format!("not comparable: {a} and {b} have another {what}"));
     }
-    let rows = FIGURES.map(|figure| Row {
-        figure,
-        a: value_of(figure, &before),
-        b: value_of(figure, &after),
-        difference: difference::of_runs(figure, &before, &after),
-        noise_floor: None,
+    let measured = |figure: Figure, kept: &Kept| match kept {
+        Kept::Run(run) => Measured::of_run(figure, run),
+        Kept::Repeats(repeats) => Measured::of_repeats(figure, repeats),
+    };
+    let rows = FIGURES.map(|figure| {
+        let (of_a, of_b) = (measured(figure, &before), measured(figure, &after));
+        Row {
+            figure,
+            a: value_of(figure, &before),
+            b: value_of(figure, &after),
+            difference: of_a.zip(of_b).map(|(a, b)| difference::of_saved(a, b)),
+            noise_floor: None,
+        }
     });
-    let spectrum = |run: &Document| run.latency.response.histogram().unwrap_or_else(histogram);
+    let spectrum = |kept: &Kept| {
+        let response = match kept {
+            Kept::Run(run) => &run.latency.response,
+            Kept::Repeats(repeats) => &repeats.response,
+        };
+        response.histogram().unwrap_or_else(histogram)
+    };
     Ok(Comparison::new([a.into(), b.into()], rows, 0, [spectrum(&before), spectrum(&after)]))
 }
 
-fn value_of(figure: Figure, run: &Document) -> f64 {
-    let quantile = |name: &str| run.latency.response.p.get(name).map_or(0.0, |quantile| quantile.v as f64);
-    match figure {
-        Figure::Median => quantile("50"),
-        Figure::Tail => quantile("99"),
-        Figure::Rate => run.counts.replied as f64 * SECOND as f64 / run.time.measured_ns.max(1) as f64,
+/// Of several runs their geometric mean.
+fn value_of(figure: Figure, kept: &Kept) -> f64 {
+    match kept {
+        Kept::Run(run) => {
+            let quantile = |name: &str| run.latency.response.p.get(name).map_or(0.0, |quantile| quantile.v as f64);
+            match figure {
+                Figure::Median => quantile("50"),
+                Figure::Tail => quantile("99"),
+                Figure::Rate => run.counts.replied as f64 * SECOND as f64 / run.time.measured_ns.max(1) as f64,
+            }
+        }
+        Kept::Repeats(repeats) => geometric_mean(repeats.figure(figure.name()).iter().copied()),
     }
 }
 

@@ -10,15 +10,14 @@ use serde::Serialize;
 
 use crate::clock::SECOND;
 use crate::report::document::{Document, Quantile};
+use crate::report::repeats::Repeats;
+use crate::statistics::{Z_95, student_t};
 
 /// The figures that are compared.
 pub const FIGURES: [Figure; 3] = [Figure::Median, Figure::Tail, Figure::Rate];
 
 /// Standard deviations of a normal law on both sides that hold 1 − 5 % / 3 of it: one for each of [`FIGURES`].
 const Z: f64 = 2.394;
-
-/// The same for one interval of 95 %.
-const Z_95: f64 = 1.959_964;
 
 /// Resamples of a bootstrap: the 33rd from either end is the bound, and its place is then known to a sixth.
 const RESAMPLES: usize = 4000;
@@ -125,38 +124,66 @@ pub fn over_blocks(blocks: &[Pair], seed: u64) -> Option<Difference> {
     Some(Difference::of_logarithms(mean, low, high))
 }
 
-fn mean_and_error(values: &[f64]) -> (f64, f64) {
+pub(crate) fn mean_and_error(values: &[f64]) -> (f64, f64) {
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
     (mean, (squares / (count - 1.0) / count).sqrt())
 }
 
-/// The difference between two saved runs. Their percentiles carry intervals on the number of independent values that they
-/// are worth, so what makes neighbouring messages alike does not make the answer surer than it is. `None` where a run has no
-/// interval for the figure.
-pub fn of_runs(figure: Figure, a: &Document, b: &Document) -> Option<Difference> {
-    let ((a, a_error), (b, b_error)) = (measured(figure, a)?, measured(figure, b)?);
-    let (mean, error) = ((b / a).ln(), (a_error * a_error + b_error * b_error).sqrt());
-    Some(Difference::of_logarithms(mean, mean - Z * error, mean + Z * error))
+/// A figure of a saved run or of several, and how far it is from what it would be after many more.
+#[derive(Debug, Clone, Copy)]
+pub struct Measured {
+    /// The figure.
+    pub value: f64,
+    /// The standard error of its logarithm.
+    pub error: f64,
+    /// The degrees of freedom of that; infinite where it is known from many messages.
+    pub degrees: f64,
 }
 
-/// A figure of a run and the standard error of its logarithm.
-fn measured(figure: Figure, run: &Document) -> Option<(f64, f64)> {
-    let quantile = |name: &str| {
-        let Quantile { v, lo, hi } = *run.latency.response.p.get(name)?;
-        let (low, high) = (lo?.max(1) as f64, hi?.max(1) as f64);
-        Some((v.max(1) as f64, (high / low).ln() / (2.0 * Z_95)))
-    };
-    match figure {
-        Figure::Median => quantile("50"),
-        Figure::Tail => quantile("99"),
-        Figure::Rate => rate(run),
+impl Measured {
+    /// Of one run. Its percentiles carry intervals on the number of independent values that they are worth, so what makes
+    /// neighbouring messages alike does not make the answer surer than it is. `None` without an interval.
+    pub fn of_run(figure: Figure, run: &Document) -> Option<Self> {
+        let quantile = |name: &str| quantile_error(run.latency.response.p.get(name)?);
+        let (value, error) = match figure {
+            Figure::Median => quantile("50"),
+            Figure::Tail => quantile("99"),
+            Figure::Rate => rate(run),
+        }?;
+        Some(Measured { value, error, degrees: f64::INFINITY })
+    }
+
+    /// Of several, after what they differ by: that has in it all that one run knows nothing of. `None` for fewer than three.
+    pub fn of_repeats(figure: Figure, repeats: &Repeats) -> Option<Self> {
+        const FEWEST: usize = 3;
+        let logarithms: Vec<f64> = repeats.figure(figure.name()).iter().map(|value| value.max(1.0).ln()).collect();
+        (logarithms.len() >= FEWEST).then(|| {
+            let (mean, error) = mean_and_error(&logarithms);
+            Measured { value: mean.exp(), error, degrees: (logarithms.len() - 1) as f64 }
+        })
     }
 }
 
-/// Answers a second, and how much that varies from interval to interval of the run.
-fn rate(run: &Document) -> Option<(f64, f64)> {
+/// The difference between two saved results, each of one run or of several (Welch 1947).
+pub fn of_saved(a: Measured, b: Measured) -> Difference {
+    let (square_a, square_b) = (a.error * a.error, b.error * b.error);
+    let mean = (b.value / a.value).ln();
+    let error = (square_a + square_b).sqrt();
+    let spread = square_a * square_a / a.degrees + square_b * square_b / b.degrees;
+    let t = if spread > 0.0 { student_t(Z, (square_a + square_b).powi(2) / spread) } else { Z };
+    Difference::of_logarithms(mean, mean - t * error, mean + t * error)
+}
+
+/// A percentile and the standard error of its logarithm, after its confidence interval.
+pub(crate) fn quantile_error(quantile: &Quantile) -> Option<(f64, f64)> {
+    let (low, high) = (quantile.lo?.max(1) as f64, quantile.hi?.max(1) as f64);
+    Some((quantile.v.max(1) as f64, (high / low).ln() / (2.0 * Z_95)))
+}
+
+/// Answers a second, and the standard error of its logarithm, after how much it varies from interval to interval.
+pub(crate) fn rate(run: &Document) -> Option<(f64, f64)> {
     /// A last interval that is much shorter than the others is the drain.
     const WHOLE: f64 = 0.5;
     let longest = run.intervals.iter().map(|interval| interval.len_ns).max()?;

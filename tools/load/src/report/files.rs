@@ -1,6 +1,7 @@
 //! A run as the contents of a file, in any of the formats. Pure: no I/O.
 
 use super::document::Document;
+use super::repeats::Repeats;
 use super::{hgrm, hlog, intervals, page};
 use crate::cli::Format;
 
@@ -19,7 +20,17 @@ pub fn contents(format: Format, run: &Document) -> String {
     }
 }
 
-/// The run as one line of JSON.
-pub fn json(run: &Document) -> String {
-    serde_json::to_string(run).expect("a document has string keys and finite numbers")
+/// The whole file of several runs; `None` for a format of intervals, which they have not in common.
+pub fn of_repeats(format: Format, repeats: &Repeats) -> Option<String> {
+    match format {
+        Format::Json => Some(json(repeats) + "\n"),
+        Format::Html => Some(page::repeats::html(repeats)),
+        Format::Hgrm => Some(hgrm::text(&repeats.response.histogram().unwrap_or_else(crate::recorder::histogram))),
+        Format::Hlog | Format::Ndjson | Format::Csv => None,
+    }
+}
+
+/// A result as one line of JSON.
+pub fn json(result: &impl serde::Serialize) -> String {
+    serde_json::to_string(result).expect("a result has string keys and finite numbers")
 }

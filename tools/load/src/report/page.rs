@@ -8,6 +8,7 @@ mod checks;
 mod latencies;
 mod losses;
 pub(super) mod plot;
+pub mod repeats;
 mod setting;
 pub(super) mod sheet;
 mod spectrum;

@@ -64,6 +64,16 @@ impl Until {
         self.outcome == Outcome::Reached
     }
 
+    /// The outcome in a few words.
+    pub fn brief(&self) -> String {
+        let width = self.half_width.map_or_else(|| "?".into(), percent);
+        match self.outcome {
+            Outcome::Reached => format!("±{width} after {}", span(self.after_ns)),
+            Outcome::NotReached => format!("NOT REACHED: ±{width} after {}", span(self.after_ns)),
+            Outcome::Impossible => format!("CANNOT BE HAD: ±{width} after {}", span(self.after_ns)),
+        }
+    }
+
     /// The outcome in a sentence.
     pub fn sentence(&self) -> String {
         let after = span(self.after_ns);

@@ -1,0 +1,181 @@
+//! Objectives and baselines against runs made up for them.
+
+use super::*;
+use crate::report::document::{Latency, Quantile};
+
+/// A run of 10 s with 990 answers of 1 to 990 µs and 10 losses.
+fn run() -> Document {
+    let mut response = crate::recorder::histogram();
+    for value in 1..=990 {
+        response.saturating_record(value * 1000);
+    }
+    let mut run = Document::for_tests();
+    run.latency.response = Latency::of(&response);
+    run.latency.lag.p.insert("99".into(), Quantile { v: 9_000, lo: None, hi: None });
+    (run.counts.sent, run.counts.replied, run.counts.lost) = (1000, 990, 10);
+    run.time.measured_ns = 10 * SECOND;
+    run
+}
+
+fn gates(objectives: &[&str]) -> Gates {
+    Gates { objectives: objectives.iter().map(|text| text.parse().unwrap()).collect(), ..Gates::default() }
+}
+
+fn outcome(gates: &Gates, mut run: Document) -> (u8, Vec<bool>) {
+    apply(gates, &mut run);
+    (run.exit, run.gates.iter().map(|result| result.ok).collect())
+}
+
+#[test]
+fn what_was_shed_is_infinitely_slow() {
+    let mut run = run();
+    let p98: Objective = "p98<2ms".parse().unwrap();
+    assert!(p98.evaluate(p98.metric.of(&run)).ok, "990 of 1000");
+    run.counts.shed = 90;
+    let result = p98.evaluate(p98.metric.of(&run));
+    assert!(!result.ok && result.value.is_none(), "990 of 1090: {result:?}");
+}
+
+#[test]
+fn objectives_are_read_and_evaluated() {
+    for (text, ok) in [
+        ("p50<1ms", true),
+        ("p50 < 400us", false),
+        ("p98.5<=1ms", true),
+        ("p99.9<1h", false),
+        ("max<1h", false),
+        ("mean<500us", true),
+        ("loss<=1%", true),
+        ("loss<0.01", false),
+        ("rate>98/s", true),
+        ("rate>=1k", false),
+        ("errors=0", true),
+        ("errors==1", false),
+        ("lag<10us", true),
+    ] {
+        assert_eq!(outcome(&gates(&[text]), run()), (if ok { 0 } else { 3 }, vec![ok]), "{text}");
+    }
+}
+
+#[test]
+fn what_is_not_an_objective_is_refused() {
+    for text in ["", "p99", "p99<", "p99<fast", "p101<1ms", "q99<1ms", "loss<1ms", "rate>-1", "errors=no", "<1ms"] {
+        assert!(text.parse::<Objective>().is_err(), "{text:?}");
+    }
+}
+
+#[test]
+fn a_gate_on_an_invalid_run_is_never_passed() {
+    let mut invalid = run();
+    invalid.validity.verdict = Verdict::Invalid;
+    assert_eq!(outcome(&gates(&["p50<1ms", "p50<1us"]), invalid.clone()), (4, vec![false, false]));
+    assert_eq!(outcome(&gates(&[]), invalid).0, 0, "without a gate it is only shown");
+}
+
+#[test]
+fn strict_wants_a_valid_run() {
+    let strict = Gates { is_strict: true, ..gates(&["p50<1ms"]) };
+    for (verdict, code) in [(Verdict::Valid, 0), (Verdict::Suspect, 4), (Verdict::Invalid, 4)] {
+        let mut run = run();
+        run.validity.verdict = verdict;
+        assert_eq!(outcome(&strict, run).0, code, "{verdict:?}");
+    }
+}
+
+#[test]
+fn a_run_that_does_not_know_its_percentile_has_learnt_nothing() {
+    use crate::report::until::{Outcome, Until};
+    for (outcome, code) in [(Outcome::Reached, 0), (Outcome::NotReached, 4), (Outcome::Impossible, 4)] {
+        let mut run = run();
+        run.until = Some(Until { outcome, ..Until::for_tests() });
+        assert_eq!(self::outcome(&gates(&[]), run.clone()).0, code, "{outcome:?}");
+        assert_eq!(self::outcome(&gates(&["p50<1us"]), run).0, code.max(3), "{outcome:?}");
+    }
+}
+
+#[test]
+fn wrong_bytes_outrank_gates_and_an_interrupted_run_has_none() {
+    let mut wrong = run();
+    wrong.exit = exit::WRONG_PAYLOAD;
+    assert_eq!(outcome(&gates(&["p50<1us"]), wrong).0, 5);
+    let mut interrupted = run();
+    interrupted.time.interrupted = true;
+    assert_eq!(outcome(&gates(&["p50<1us"]), interrupted), (0, vec![]));
+}
+
+#[test]
+fn a_run_may_be_a_little_worse_than_its_baseline() {
+    let mut slower = run();
+    let mut response = crate::recorder::histogram();
+    for value in 1..=990 {
+        response.saturating_record(value * 1040);
+    }
+    slower.latency.response = Latency::of(&response);
+    let against = |regress| Gates { baseline: Some((Standing::of_run(&run()), regress)), ..Gates::default() };
+    assert_eq!(outcome(&against(0.05), slower.clone()), (0, vec![true, true, true]));
+    assert_eq!(outcome(&against(0.03), slower.clone()), (3, vec![false, false, true]));
+    slower.counts.replied = 500;
+    assert_eq!(outcome(&against(0.05), slower.clone()), (3, vec![true, true, false]));
+    slower.config.size += "1";
+    assert_eq!(outcome(&against(0.05), slower), (3, vec![false]), "another load");
+    let mut unbelievable = run();
+    unbelievable.validity.verdict = Verdict::Invalid;
+    let gates = Gates { baseline: Some((Standing::of_run(&unbelievable), 0.05)), ..Gates::default() };
+    assert_eq!(outcome(&gates, run()).0, 4);
+}
+
+#[test]
+fn several_runs_are_held_against_their_median_and_errors_against_the_worst() {
+    let held = |objective: &str, change: &dyn Fn(usize, &mut Document)| {
+        let gates = gates(&[objective]);
+        let mut repeats = Repeats::new(&run(), 1, 5);
+        let each = (0..5).map(|index| {
+            let mut run = run();
+            change(index, &mut run);
+            repeats.push(&run);
+            values(&gates, &run)
+        });
+        let each: Vec<_> = each.collect();
+        repeats.finish(&crate::recorder::histogram());
+        apply_to_all(&gates, &each, &mut repeats);
+        (repeats.exit, repeats.gates[0].ok)
+    };
+    let slow = |most: usize| {
+        move |index: usize, run: &mut Document| {
+            if index < most {
+                run.counts.lost = 1200;
+            }
+        }
+    };
+    assert_eq!(held("p50<1ms", &slow(2)), (0, true), "two of five");
+    assert_eq!(held("p50<1ms", &slow(3)), (3, false), "three of five");
+    assert_eq!(held("errors=0", &|index, run| run.counts.corrupt = u64::from(index == 4)), (3, false));
+    let doubtful = |most: usize| {
+        move |index: usize, run: &mut Document| {
+            run.validity.verdict = if index < most { Verdict::Invalid } else { Verdict::Valid };
+        }
+    };
+    assert_eq!(held("p50<1ms", &doubtful(2)), (0, true));
+    assert_eq!(held("p50<1ms", &doubtful(3)), (4, false), "most are not believed");
+    assert_eq!(held("p50<1ms", &|index, run| run.exit = 5 * u8::from(index == 1)), (5, true), "wrong bytes in one");
+}
+
+#[test]
+fn several_runs_may_be_a_little_worse_than_several_others() {
+    let repeats = |rate: u64| {
+        let mut run = run();
+        run.counts.replied = rate;
+        run.loss.all_in = [("50".into(), Some(5)), ("99".into(), Some(9))].into();
+        let mut repeats = Repeats::new(&run, 1, 3);
+        (0..3).for_each(|_| repeats.push(&run));
+        repeats.finish(&crate::recorder::histogram());
+        repeats
+    };
+    let before = Standing::of(&Kept::Repeats(Box::new(repeats(1000))));
+    for (rate, code) in [(1000, 0), (960, 0), (900, 3)] {
+        let mut now = repeats(rate);
+        let gates = Gates { baseline: Some((before.clone(), 0.05)), ..Gates::default() };
+        apply_to_all(&gates, &[vec![], vec![], vec![]], &mut now);
+        assert_eq!((now.exit, now.gates.len()), (code, 3), "{:?}", now.gates);
+    }
+}
