@@ -68,10 +68,30 @@ fn connect_with_timeouts(server: &Server) -> Result<TcpStream, String> {
     Ok(socket)
 }
 
+/// How much was sent, in bytes, and how many of them were not ASCII.
+#[derive(Clone, Copy, Default)]
+struct Amount {
+    bytes: u64,
+    beyond_ascii: u64,
+}
+
+impl Amount {
+    fn add(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
+        self.beyond_ascii += bytes.iter().filter(|byte| !byte.is_ascii()).count() as u64;
+    }
+
+    /// The length of the shortest answer that a server may give. Whether it upper-cases ASCII alone or all of Unicode, what
+    /// is ASCII keeps its length; of the rest at least half is left (`ı`, 2 bytes, becomes `I`).
+    fn shortest_answer(self) -> u64 {
+        self.bytes - self.beyond_ascii / 2
+    }
+}
+
 /// How the sending thread ended.
 enum Sent {
-    /// All of the input, and then the half-close. So many bytes.
-    All(u64),
+    /// All of the input, and then the half-close. So much.
+    All(Amount),
     /// The input could not be read; what was read before is sent.
     Unreadable(io::Error),
     /// The server takes no more.
@@ -100,8 +120,13 @@ fn exchange(
 
     let received = receive(server, socket, output)?;
     match sent.recv_timeout(INPUT_MAY_END) {
-        Ok(Sent::All(sent)) if sent > 0 && received == 0 => {
+        Ok(Sent::All(sent)) if sent.bytes > 0 && received == 0 => {
             Err(Stop::Failed(format!("{target} closed the connection without an answer")))
+        }
+        // A server that dies ends its streams as politely as one that is done.
+        Ok(Sent::All(sent)) if received < sent.shortest_answer() => {
+            let part = format!("{received} bytes came for {} sent", sent.bytes);
+            Err(Stop::Failed(format!("{target} closed the connection within its answer: {part}")))
         }
         Ok(Sent::All(_)) => Ok(()),
         Ok(Sent::Unreadable(error)) => Err(Stop::Failed(format!("cannot read stdin: {error}"))),
@@ -115,12 +140,12 @@ fn exchange(
 /// Copies the input to the socket; then the half-close, which tells the server that this was all.
 fn send(mut input: impl Read, mut socket: &TcpStream) -> Sent {
     let mut buffer = vec![0; CHUNK];
-    let mut sent = 0;
+    let mut sent = Amount::default();
     let end = loop {
         match input.read(&mut buffer) {
             Ok(0) => break Sent::All(sent),
             Ok(length) => match socket.write_all(&buffer[..length]) {
-                Ok(()) => sent += length as u64,
+                Ok(()) => sent.add(&buffer[..length]),
                 Err(error) => return Sent::Refused(error),
             },
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -249,6 +274,21 @@ mod tests {
             }
         });
         Server { target: "tcp://test".parse().unwrap(), addresses: vec![address], timeout: PATIENCE, retries: 0 }
+    }
+
+    #[test]
+    fn no_answer_is_shorter_than_the_shortest() {
+        for character in '\0'..=char::MAX {
+            let mut amount = Amount::default();
+            // However the input is cut, as reads do.
+            character.to_string().as_bytes().chunks(1).for_each(|byte| amount.add(byte));
+            for answer in [character.to_string().to_ascii_uppercase(), character.to_uppercase().collect()] {
+                assert!(answer.len() as u64 >= amount.shortest_answer(), "{character:?} became {answer:?}");
+            }
+        }
+        let mut amount = Amount::default();
+        amount.add(b"plain");
+        assert_eq!((amount.bytes, amount.shortest_answer()), (5, 5));
     }
 
     fn shout(connection: &TcpStream, bytes: usize) {

@@ -194,6 +194,23 @@ fn a_server_that_closes_without_an_answer_is_1() {
 }
 
 /// A server may close right after its last answer, a moment before the client has seen the end of its input.
+/// It closed in good order, as the kernel does for a process that dies: only the count shows that something is missing.
+#[test]
+fn an_answer_that_is_cut_short_is_1() {
+    let port = serve_tcp(|mut connection| {
+        let bytes = all(&connection);
+        connection.write_all(&bytes[..bytes.len() / 2].to_ascii_uppercase()).unwrap();
+    });
+    let line = |came, sent| {
+        let part = format!("within its answer: {came} bytes came for {sent} sent");
+        format!("shout-client: {} closed the connection {part}\n", url(port))
+    };
+    let output = patient_client(&[&url(port)]).write_stdin("half of it").output().unwrap();
+    assert_ended(&output, 1, b"HALF ", &line(5, 10));
+    let output = patient_client(&[&url(port), "--", "once"]).output().unwrap();
+    assert_ended(&output, 1, b"ON", &line(2, 4));
+}
+
 #[test]
 fn a_server_that_closes_after_the_last_answer_has_done_its_work() {
     let (report, closed) = mpsc::channel();
