@@ -76,14 +76,19 @@ impl BySize {
 
     /// Adds what another transport or another generator measured with the same content.
     pub fn add(&mut self, other: &BySize) {
-        if self.classes.is_empty() {
-            self.classes.clone_from(&other.classes);
-            return;
-        }
-        for (sum, part) in self.classes.iter_mut().zip(&other.classes) {
-            sum.sent += part.sent;
-            sum.replied += part.replied;
-            sum.response.add(&part.response).expect("all histograms have the same bounds");
+        other.classes.iter().for_each(|class| self.add_class(class));
+    }
+
+    /// Adds to the class of these sizes; one that is not there yet is made.
+    pub fn add_class(&mut self, part: &Class) {
+        let place = self.classes.partition_point(|class| class.from < part.from);
+        match self.classes.get_mut(place).filter(|class| class.from == part.from) {
+            None => self.classes.insert(place, part.clone()),
+            Some(sum) => {
+                sum.sent += part.sent;
+                sum.replied += part.replied;
+                sum.response.add(&part.response).expect("all histograms have the same bounds");
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use shout::target::{Protocol, Target};
 use shout::units;
 
+mod conditions;
 mod crowd;
 mod length;
 #[cfg(test)]
@@ -16,14 +17,15 @@ mod tests;
 mod threads;
 mod values;
 
+pub use self::conditions::Conditions;
 pub(crate) use self::values::{connections, output, positive_duration, rate, rate_range, rate_steps, seed};
 use self::values::{interval, lines, positive_count, process, profile, ramp, stamps, train, window};
 use crate::curves;
 use crate::engine::Demand;
-use crate::gates::{self, Objective};
 use crate::host;
 use crate::lab;
 use crate::late::Late;
+use crate::merge;
 use crate::pace::Pace;
 use crate::payload::{Content, Lines, Sizes};
 use crate::plan::{LONGEST_DATAGRAM, Plan, nanos};
@@ -50,6 +52,7 @@ Examples:
   shout-load tcp://localhost -o run.html      the same figures as a page
   shout-load search udp://localhost           the greatest rate that holds
   shout-load compare a.json b.json            is B slower, beyond the noise?
+  shout-load merge a.json b.json -o all.html  two generators, one load
   shout-load verify echo://localhost          is the contract kept to the byte?";
 
 /// Floods an upper-case echo service, verifies every reply, and reports latency histograms.
@@ -81,6 +84,8 @@ pub enum Command {
     Sweep(curves::sweep::Options),
     /// Compare two saved runs, or two live servers in turns: by how much they differ, beyond the noise of this machine.
     Compare(curves::compare::Options),
+    /// Add up saved runs that several generators or machines made of one load, without loss, into one.
+    Merge(merge::Options),
 }
 
 /// The options of a report.
@@ -211,23 +216,9 @@ pub struct Options {
     #[arg(short, long, value_parser = output, value_name = "FILE")]
     pub output: Vec<Output>,
 
-    /// A condition that the run must meet, such as "p99<2ms", "loss<0.1%", "rate>49k", "errors=0" or "lag<100us"; may be
-    /// repeated. Percentiles and max count what was lost or shed as infinitely slow. Exit code 3 if it is not met, 4 if the
-    /// measurement is invalid
-    #[arg(long, value_name = "CONDITION")]
-    pub slo: Vec<Objective>,
-
-    /// An earlier result (.json or .html), of one run or of several: the run must not be worse in p50, p99 and rate
-    #[arg(long, value_name = "FILE")]
-    pub baseline: Option<PathBuf>,
-
-    /// By how much it may be worse than the baseline
-    #[arg(long, value_name = "SHARE", value_parser = gates::share, default_value = "5%", requires = "baseline")]
-    pub max_regress: f64,
-
-    /// Exit code 4 unless the measurement is valid beyond doubt
-    #[arg(long)]
-    pub strict: bool,
+    /// What the run is held against.
+    #[command(flatten)]
+    pub conditions: Conditions,
 
     /// No progress line
     #[arg(short, long)]

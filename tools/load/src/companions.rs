@@ -51,6 +51,41 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// What became of those of two runs together.
+    #[must_use]
+    pub fn plus(self, other: Tally) -> Self {
+        fn both<T>(one: Option<T>, other: Option<T>, plus: fn(T, T) -> T) -> Option<T> {
+            match (one, other) {
+                (Some(one), Some(other)) => Some(plus(one, other)),
+                (one, other) => one.or(other),
+            }
+        }
+        Tally {
+            idle: both(self.idle, other.idle, |one, other| Idle {
+                opened: one.opened + other.opened,
+                closed: one.closed + other.closed,
+                reset: one.reset + other.reset,
+                stray_bytes: one.stray_bytes + other.stray_bytes,
+            }),
+            slow_readers: both(self.slow_readers, other.slow_readers, |one, other| SlowReaders {
+                opened: one.opened + other.opened,
+                ended: one.ended + other.ended,
+                wrong: one.wrong + other.wrong,
+                bytes_tx: one.bytes_tx + other.bytes_tx,
+                bytes_rx: one.bytes_rx + other.bytes_rx,
+            }),
+            half_closers: both(self.half_closers, other.half_closers, |one, other| HalfClosers {
+                completed: one.completed + other.completed,
+                cut_short: one.cut_short + other.cut_short,
+                wrong: one.wrong + other.wrong,
+                reset: one.reset + other.reset,
+                timed_out: one.timed_out + other.timed_out,
+                failed: one.failed + other.failed,
+                bytes_rx: one.bytes_rx + other.bytes_rx,
+            }),
+        }
+    }
+
     /// Whether any of them was answered wrongly, or not to the end.
     pub fn is_wrong(&self) -> bool {
         self.slow_readers.is_some_and(|slow| slow.wrong > 0)

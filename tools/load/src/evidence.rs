@@ -3,6 +3,7 @@
 //! Like the recorder beside it: bounded memory whatever the length of the run, constant amortised time per message, no
 //! allocation after the start.
 
+pub mod pooled;
 mod slices;
 
 use std::cmp::Reverse;

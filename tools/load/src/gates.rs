@@ -166,15 +166,15 @@ impl Metric {
     }
 }
 
-fn achieved_rate(run: &Document) -> f64 {
-    run.counts.replied as f64 * SECOND as f64 / run.time.measured_ns.max(1) as f64
+pub(crate) fn achieved_rate(run: &Document) -> f64 {
+    run.counts.replied as f64 * SECOND as f64 / run.rated_ns().max(1) as f64
 }
 
 /// Evaluates every gate, and notes the results and the exit code in the document.
 ///
 /// An interrupted run is not evaluated: it is not the run that the gates are about.
 pub fn apply(gates: &Gates, run: &mut Document) {
-    if run.time.interrupted {
+    if run.time.interrupted && run.merged.is_none() {
         return;
     }
     let values = values(gates, run);
@@ -267,7 +267,8 @@ impl Standing {
         Standing {
             config: run.config.clone(),
             transports: run.per_transport.keys().cloned().collect(),
-            verdict: run.validity.verdict,
+            // Whoever merges runs of which one was stopped is told so, by an exit code of its own.
+            verdict: if run.merged.is_some() && run.time.interrupted { Verdict::Invalid } else { run.validity.verdict },
             p50: Metric::Percentile(50.0).of(run),
             p99: Metric::Percentile(99.0).of(run),
             rate: achieved_rate(run),

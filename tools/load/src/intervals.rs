@@ -65,12 +65,6 @@ impl Packed {
     pub fn histogram(&self) -> Histogram<u64> {
         Deserializer::new().deserialize(&mut self.0.as_slice()).expect("it was packed here")
     }
-
-    fn plus(&self, other: &Packed) -> Packed {
-        let mut sum = self.histogram();
-        sum.add(other.histogram()).expect("all histograms have the same bounds");
-        Packed::new(&sum)
-    }
 }
 
 /// A stretch of a stage.
@@ -93,17 +87,16 @@ pub struct Interval {
 }
 
 impl Interval {
-    fn joined(&self, next: &Interval) -> Interval {
-        let response = self.response.plus(&next.response);
-        Interval {
-            start: self.start,
-            length: self.length + next.length,
-            flow: self.flow.plus(next.flow),
-            quantiles: quantiles(&response.histogram()),
-            response,
-            service: self.service.plus(&next.service),
-            lag: self.lag.plus(&next.lag),
-        }
+    /// One that was cut elsewhere. All its histograms have the bounds of [`histogram`].
+    pub fn cut_elsewhere(
+        start: Nanos,
+        length: Nanos,
+        flow: Flow,
+        [response, service, lag]: [&Histogram<u64>; 3],
+    ) -> Self {
+        let (quantiles, packed) = (quantiles(response), Packed::new);
+        let (response, service, lag) = (packed(response), packed(service), packed(lag));
+        Interval { start, length, flow, response, service, lag, quantiles }
     }
 }
 
@@ -111,32 +104,74 @@ fn quantiles(response: &Histogram<u64>) -> Option<(Nanos, Nanos)> {
     (!response.is_empty()).then(|| (response.value_at_quantile(0.5), response.value_at_quantile(0.99)))
 }
 
-/// The intervals of several generators that began together, added up between the ends that all of them share. Nothing is
-/// lost by that: where one has looked later than another, or has joined two, they are one for all.
+/// The intervals of several generators, added up between the ends that all of them share who were at work then. Nothing is
+/// lost by that: where one has looked later than another, or has joined two, they are one for all. At most
+/// [`MOST_INTERVALS`] are left, as of one generator.
 pub fn merged(each: &[&[Interval]]) -> Vec<Interval> {
     if let [only] = each {
         return only.to_vec();
     }
     let end = |interval: &Interval| interval.start + interval.length;
-    let mut ends: Vec<Nanos> = each.iter().flat_map(|part| part.iter().map(end)).collect();
-    ends.sort_unstable();
-    ends.dedup();
-    // Whoever has ended already adds nothing later.
-    ends.retain(|bound| {
+    let starts = each.iter().filter_map(|part| part.first()).map(|first| first.start);
+    let mut bounds: Vec<Nanos> = starts.chain(each.iter().flat_map(|part| part.iter().map(end))).collect();
+    bounds.sort_unstable();
+    bounds.dedup();
+    // Whoever has not begun or has ended already adds nothing there.
+    bounds.retain(|bound| {
         each.iter().all(|part| {
-            part.last().is_none_or(|last| end(last) <= *bound) || part.binary_search_by_key(bound, end).is_ok()
+            part.first().is_none_or(|first| *bound <= first.start)
+                || part.last().is_none_or(|last| end(last) <= *bound)
+                || part.binary_search_by_key(bound, end).is_ok()
         })
     });
     let mut parts: Vec<_> = each.iter().map(|part| part.iter().peekable()).collect();
-    let mut start = 0;
-    let sums = ends.into_iter().filter_map(|bound| {
+    let mut start = bounds.first().copied().unwrap_or(0);
+    let mut sums = Vec::new();
+    for bound in bounds {
         let within = parts.iter_mut().flat_map(|part| std::iter::from_fn(|| part.next_if(|one| end(one) <= bound)));
-        let sum = within.cloned().reduce(|sum, next| sum.joined(&next))?;
-        let sum = Interval { start, length: bound - start, ..sum };
-        start = bound;
-        Some(sum)
-    });
-    sums.collect()
+        let within: Vec<&Interval> = within.collect();
+        let from = std::mem::replace(&mut start, bound);
+        // Between two that never met is a time of nothing. Nothing ends where the first begins.
+        if !within.is_empty() || bound > from {
+            sums.push(sum(&within, from, bound - from));
+        }
+    }
+    while sums.len() > MOST_INTERVALS {
+        join_shortest(&mut sums);
+    }
+    sums
+}
+
+fn sum(parts: &[&Interval], start: Nanos, length: Nanos) -> Interval {
+    if let [only] = parts {
+        return Interval { start, length, ..(*only).clone() };
+    }
+    let packed = |of: fn(&Interval) -> &Packed| {
+        let mut sum = histogram();
+        for part in parts {
+            sum.add(of(part).histogram()).expect("all histograms have the same bounds");
+        }
+        sum
+    };
+    let response = packed(|one| &one.response);
+    Interval {
+        start,
+        length,
+        flow: parts.iter().fold(Flow::default(), |sum, part| sum.plus(part.flow)),
+        quantiles: quantiles(&response),
+        response: Packed::new(&response),
+        service: Packed::new(&packed(|one| &one.service)),
+        lag: Packed::new(&packed(|one| &one.lag)),
+    }
+}
+
+/// Makes one of the two neighbours that are shortest together, the oldest of several.
+fn join_shortest(intervals: &mut Vec<Interval>) {
+    let pairs = intervals.windows(2).enumerate();
+    let Some((first, _)) = pairs.min_by_key(|(_, pair)| pair[0].length + pair[1].length) else { return };
+    let second = intervals.remove(first + 1);
+    let joined = &mut intervals[first];
+    *joined = sum(&[joined, &second], joined.start, joined.length + second.length);
 }
 
 /// One of the three histograms: what was in it when the current interval began.
@@ -249,18 +284,10 @@ impl Intervals {
         self.cuts += 1;
         self.start = end;
         self.flow = Flow { offered: flow.offered.max(self.flow.offered), ..flow };
+        // One pair at a time, so that no moment of the run pays for all of it.
         if self.closed.len() > self.most {
-            self.join_shortest();
+            join_shortest(&mut self.closed);
         }
-    }
-
-    /// Makes one of the two neighbours that are shortest together, the oldest of several: one pair at a time, so that no
-    /// moment of the run pays for all of it.
-    fn join_shortest(&mut self) {
-        let pairs = self.closed.windows(2).enumerate();
-        let Some((first, _)) = pairs.min_by_key(|(_, pair)| pair[0].length + pair[1].length) else { return };
-        let second = self.closed.remove(first + 1);
-        self.closed[first] = self.closed[first].joined(&second);
     }
 }
 
@@ -388,5 +415,19 @@ mod tests {
         }
         assert_eq!(merged(&[&even]), even);
         assert_eq!(merged(&[&even, &[]]).len(), 4, "one without intervals adds none");
+    }
+
+    #[test]
+    fn who_begins_later_shares_no_end_before_and_what_lies_between_two_is_empty() {
+        let early = with_ends(&[10, 20, 25]);
+        let later = |by: Nanos| -> Vec<Interval> {
+            with_ends(&[10, 20]).into_iter().map(|one| Interval { start: one.start + by, ..one }).collect()
+        };
+        let shape =
+            |all: &[Interval]| -> Vec<_> { all.iter().map(|one| (one.start, one.length, one.flow.replied)).collect() };
+        assert_eq!(shape(&merged(&[&later(10), &early])), [(0, 10, 1), (10, 10, 2), (20, 10, 2)]);
+        let apart = merged(&[&early, &later(40)]);
+        assert_eq!(shape(&apart), [(0, 10, 1), (10, 10, 1), (20, 5, 1), (25, 15, 0), (40, 10, 1), (50, 10, 1)]);
+        assert!(apart[3].response.histogram().is_empty() && apart[3].quantiles.is_none());
     }
 }

@@ -24,7 +24,7 @@
 //!  until ── has a run measured closely enough to stop?
 //!  companions ── idle connections, slow readers and half-closers beside those that are measured
 //!  curves ── how much can a server take, and how slow does it get on the way?
-//!  team ── several generators, each on a thread, that make one load
+//!  team ── several generators, each on a thread, that make one load    merge ── the same of several programs or machines
 //!  lab ── a server that misbehaves as told: does a tool notice?      verify ── does a server keep the contract?
 //!  trace ── what the loop of shout-server did, as a page
 //! ```
@@ -50,6 +50,7 @@ pub mod lab;
 pub mod late;
 pub mod ledger;
 pub mod loss;
+pub mod merge;
 pub mod observer;
 pub mod outbox;
 pub mod own_server;

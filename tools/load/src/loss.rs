@@ -109,6 +109,20 @@ impl Attribution {
     }
 }
 
+impl Attribution {
+    /// What was lost in another run with this.
+    #[must_use]
+    pub fn plus(self, other: Attribution) -> Self {
+        Attribution {
+            late: self.late + other.late,
+            never_sent: self.never_sent + other.never_sent,
+            server_rcvbuf: self.server_rcvbuf + other.server_rcvbuf,
+            client_rcvbuf: self.client_rcvbuf + other.client_rcvbuf,
+            unknown: self.unknown + other.unknown,
+        }
+    }
+}
+
 /// The quantile `q` when `unanswered` messages count as having taken for ever; `None` if it lies among them.
 ///
 /// Percentiles of what was delivered flatter an overloaded server: the messages that it treated worst are not in them.

@@ -15,10 +15,11 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::cli::{self, Command, Options, Output};
 use crate::curves;
-use crate::gates::{self, Gates, Standing};
+use crate::gates::{self, Gates};
 use crate::generator::Wish;
 use crate::host;
 use crate::lab;
+use crate::merge;
 use crate::own_server::{self, OwnServer};
 use crate::plan::Plan;
 use crate::progress::{Outlet, View};
@@ -47,6 +48,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Command::Trace(options)) => return trace::main(&options),
         Ok(Command::Search(options)) => return curves::search::main(&options, &command),
         Ok(Command::Sweep(options)) => return curves::sweep::main(&options, &command),
+        Ok(Command::Merge(options)) => return merge::main(&options, &command),
         Ok(Command::Compare(options)) => return curves::compare::main(&options, &command),
         Err(code) => return code,
     };
@@ -171,12 +173,7 @@ impl Job {
 
     /// The gates of a run. With two runs, each has its own baseline, written as the outputs are.
     fn gates(&self, index: usize) -> Result<Gates, String> {
-        let read = |path: &PathBuf| {
-            let kept = saved::read_any(&self.path_of(path, index)).map_err(|line| format!("no baseline: {line}"))?;
-            Ok::<_, String>((Standing::of(&kept), self.options.max_regress))
-        };
-        let baseline = self.options.baseline.as_ref().map(read).transpose()?;
-        Ok(Gates { objectives: self.options.slo.clone(), baseline, is_strict: self.options.strict })
+        self.options.conditions.gates(|path| self.path_of(path, index))
     }
 
     /// The line of the screen that names the files, if there are any.

@@ -13,6 +13,7 @@ pub mod files;
 pub mod hgrm;
 pub mod hlog;
 pub mod intervals;
+pub mod merged;
 pub mod page;
 pub mod repeats;
 pub mod screen;

@@ -7,8 +7,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use hdrhistogram::Histogram;
-
 use crate::clock::{Clock, Nanos};
 use crate::companions::{Companions, Tally};
 use crate::engine::{Engine, Totals, Transport};
@@ -26,7 +24,7 @@ use crate::report::breakdown::Breakdown;
 use crate::report::by_size::BySize;
 use crate::report::crowd::{Beside, Churn};
 use crate::report::document::{
-    Config, Connections, Counts, Document, Environment, Latencies, Latency, PerTransport, Process, SCHEMA, Time, Tool,
+    Config, Connections, Counts, Document, Environment, Latencies, PerTransport, Process, SCHEMA, Time, Tool,
 };
 use crate::report::intervals::Interval;
 use crate::report::until::Until;
@@ -180,13 +178,13 @@ impl Session {
         let mut watcher = Watcher::new(plan, watch);
         let team = &mut self.team;
         let clock = Clock::start();
-        let start_unix_ns = nanos(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
         let observer = Observer::start(self.address, self.server, self.local);
         let began = clock.now();
         watcher.course = Course::start(self.server);
         watcher.rule = plan.until.map(Rule::new);
         team.take_looks(plan.until.is_some());
         team.record_intervals(nanos(plan.interval));
+        let start_unix_ns = nanos(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
         watcher.run(team, &plan.measured_stage(), Part::Measurement)?;
         let wall_ns = clock.now() - began;
         let most = plan.duration.map_or(0, nanos);
@@ -269,7 +267,7 @@ fn document(plan: &Plan, context: &Context, team: &Team, parts: Parts) -> Docume
         let each = team.recorders().filter(|(of, _)| *of == transport);
         let size = evidence::effective_size(each.map(|(_, recorder)| &recorder.evidence));
         let connect = connect_times.as_ref().filter(|_| transport == Transport::Tcp);
-        let latency = latencies(&recorder, size, connect);
+        let latency = Latencies::of(&recorder, size, connect);
         let breakdown = Breakdown::of(&recorder.breakdown);
         let part = PerTransport { counts: (&recorder.counts).into(), latency, breakdown };
         per_transport.insert(transport.name().to_owned(), part);
@@ -293,12 +291,14 @@ fn document(plan: &Plan, context: &Context, team: &Team, parts: Parts) -> Docume
         tool: Tool { version: env!("CARGO_PKG_VERSION").into() },
         command: context.command.clone(),
         seed: format!("{:X}", plan.seed),
+        merged: None,
         target: crate::report::document::Target {
             url: plan.target.to_string(),
             resolved: vec![parts.address.to_string()],
         },
         config: config(plan),
         env: Environment {
+            host: host::machine(),
             kernel: host::kernel(),
             cores: context.processors,
             pinned_to: parts.pinned_to.filter(|_| plan.threads == 1),
@@ -321,7 +321,7 @@ fn document(plan: &Plan, context: &Context, team: &Team, parts: Parts) -> Docume
         beside: parts.beside,
         server_memory: parts.memory,
         in_flight: facts.little.map(|(mean, little)| InFlight { mean, little }),
-        latency: latencies(&total, measured.effective_size(), connect_times.as_ref()),
+        latency: Latencies::of(&total, measured.effective_size(), connect_times.as_ref()),
         per_transport,
         per_size: BySize::all(&total.by_size),
         intervals,
@@ -362,15 +362,5 @@ fn config(plan: &Plan) -> Config {
         udp_timeout_ns: nanos(plan.udp_timeout),
         tcp_timeout_ns: nanos(plan.tcp_timeout),
         interval_ns: nanos(plan.interval),
-    }
-}
-
-/// `size`: how many independent values the latencies are worth.
-fn latencies(recorder: &Recorder, size: f64, connect: Option<&Histogram<u64>>) -> Latencies {
-    Latencies {
-        response: Latency::with_confidence(&recorder.response, size),
-        service: Latency::with_confidence(&recorder.service, size),
-        lag: Latency::of(&recorder.lag),
-        connect: connect.map(Latency::of),
     }
 }

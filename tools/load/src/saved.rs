@@ -56,6 +56,29 @@ pub fn report(options: &Saved) -> ExitCode {
     }
 }
 
+/// Prints the run, as JSON if that was asked for, and writes the files. `Err` says what could not be done.
+pub fn deliver(run: &Document, as_json: bool, outputs: &[Output]) -> Result<(), String> {
+    for Output { path, format } in outputs {
+        let written = fs::write(path, files::contents(*format, run));
+        written.map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    }
+    let text = if as_json { files::json(run) + "\n" } else { screen::text(run) };
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        // Whoever closed the pipe has seen enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(format!("cannot write the result: {error}")),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// One run, from such a file.
+pub fn read(path: &Path) -> Result<Document, String> {
+    match read_any(path)? {
+        Kept::Run(run) => Ok(*run),
+        Kept::Repeats(_) => Err(format!("cannot read {}: it is of several runs, and one is wanted", path.display())),
+    }
+}
+
 /// One run or several, from a file of JSON, or from a page that has it inside.
 pub fn read_any(path: &Path) -> Result<Kept, String> {
     let refusal = |error: &dyn std::fmt::Display| format!("cannot read {}: {error}", path.display());

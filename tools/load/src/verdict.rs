@@ -6,10 +6,12 @@
 mod checks;
 #[cfg(test)]
 pub(crate) mod tests;
+mod together;
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Nanos, SECOND};
+pub use together::{Together, judge_together};
 
 /// How far a measurement can be believed, from the best to the worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -47,7 +49,7 @@ pub struct Check {
     pub verdict: Verdict,
     /// What was measured: a ratio, a share of one or a number, as the check says.
     pub value: f64,
-    /// Up to which number it is good; for `rate_reached` and `effective_size`, from where on.
+    /// Up to which number it is good; for `rate_reached`, `effective_size` and `overlap`, from where on.
     pub limit: f64,
     /// The answer in words, and what to do if it is not good.
     pub why: String,

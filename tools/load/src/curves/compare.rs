@@ -17,6 +17,7 @@ use super::setup::{self, Common, generator_was_busy};
 use super::side::{Side, Start, Started};
 use crate::cli::{positive_duration, rate};
 use crate::clock::SECOND;
+use crate::gates;
 use crate::gates::{Standing, share};
 use crate::loss::all_in;
 use crate::plan::{Plan, nanos};
@@ -141,7 +142,7 @@ fn value_of(figure: Figure, kept: &Kept) -> f64 {
             match figure {
                 Figure::Median => quantile("50"),
                 Figure::Tail => quantile("99"),
-                Figure::Rate => run.counts.replied as f64 * SECOND as f64 / run.time.measured_ns.max(1) as f64,
+                Figure::Rate => gates::achieved_rate(run),
             }
         }
         Kept::Repeats(repeats) => geometric_mean(repeats.figure(figure.name()).iter().copied()),

@@ -35,6 +35,20 @@ impl Course {
         course
     }
 
+    /// What a saved run says of a process: the start, the length and the time used of consecutive intervals.
+    pub fn of_intervals(intervals: impl Iterator<Item = (Nanos, Nanos, Nanos)>) -> Self {
+        let mut course = Course { process: None, readings: Vec::new(), stride: 1, offered: 0 };
+        let mut total = 0;
+        for (start, length, used) in intervals {
+            if course.readings.is_empty() {
+                course.push(Reading { at: start, used: 0 });
+            }
+            total += used;
+            course.push(Reading { at: start + length, used: total });
+        }
+        course
+    }
+
     /// Makes a reading at `now`, since the start, if it is to be kept.
     pub fn read(&mut self, now: Nanos) {
         let is_kept = self.offered.is_multiple_of(self.stride);

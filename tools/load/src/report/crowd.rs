@@ -66,7 +66,7 @@ pub(super) fn lines(text: &mut String, run: &Document) -> std::fmt::Result {
             count(churn.closed),
             count(churn.messages),
             count(churn.opened),
-            count(per_second(churn.opened, run.time.measured_ns)),
+            count(per_second(churn.opened, run.rated_ns())),
             count(churn.refused),
             count(churn.failed),
             percentile(&churn.connect, "50"),

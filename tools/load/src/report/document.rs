@@ -25,6 +25,7 @@ use super::breakdown::Breakdown;
 use super::by_size::BySize;
 use super::crowd::{Beside, Churn};
 use super::intervals::Interval;
+use super::merged::Merged;
 use super::trust::{GateResult, Loss, Outlier};
 use super::until::Until;
 use super::worst::InFlight;
@@ -47,8 +48,11 @@ pub struct Document {
     pub tool: Tool,
     /// The command line.
     pub command: Vec<String>,
-    /// The seed in hexadecimal, as `--seed` takes it.
+    /// The seed in hexadecimal, as `--seed` takes it; empty in a merged run, whose parts have each their own.
     pub seed: String,
+    /// Where several runs were merged into this one: what they were.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub merged: Option<Merged>,
     /// Whom it loaded.
     pub target: Target,
     /// Every setting, with defaults filled in.
@@ -110,6 +114,13 @@ pub struct Document {
     pub exit: u8,
 }
 
+impl Document {
+    /// The time over which its counts are a rate, in nanoseconds.
+    pub fn rated_ns(&self) -> u64 {
+        self.merged.as_ref().map_or(self.time.measured_ns, |merged| merged.rated_ns)
+    }
+}
+
 /// When and how long.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -143,6 +154,21 @@ pub struct Connections {
     pub closed: u64,
     /// How many connections owed an answer for longer than the timeout.
     pub timeouts: u64,
+}
+
+impl Connections {
+    /// Those of another run with these.
+    #[must_use]
+    pub fn plus(self, other: Connections) -> Self {
+        Connections {
+            opened: self.opened + other.opened,
+            opening_ns: self.opening_ns.max(other.opening_ns),
+            refused: self.refused + other.refused,
+            reset: self.reset + other.reset,
+            closed: self.closed + other.closed,
+            timeouts: self.timeouts + other.timeouts,
+        }
+    }
 }
 
 /// One transport's share of a run.

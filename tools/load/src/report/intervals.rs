@@ -68,6 +68,11 @@ impl Interval {
         }
     }
 
+    /// The response times, the service times and the lags; `None` where somebody has tampered with the text.
+    pub fn histograms(&self) -> [Option<Histogram<u64>>; 3] {
+        [&self.hdr_v2, &self.service_hdr_v2, &self.lag_hdr_v2].map(|text| decode(text))
+    }
+
     /// The response times. `None` if somebody has tampered with the text.
     pub fn histogram(&self) -> Option<Histogram<u64>> {
         decode(&self.hdr_v2)

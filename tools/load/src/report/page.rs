@@ -7,6 +7,7 @@ mod breakdown;
 mod checks;
 mod latencies;
 mod losses;
+mod merged;
 pub(super) mod plot;
 pub mod repeats;
 mod setting;
@@ -31,6 +32,7 @@ pub fn html(run: &Document) -> String {
     let parts = [
         banner(run),
         format!("<p class=\"summary\">{}</p>", escape(&summary(run))),
+        section("Merged from", &merged::part(run)),
         section("Latency", &(spectrum::figure(run) + &latencies::tables(run))),
         section("Over time", &timeline::figure(run)),
         section("Where the time goes", &breakdown::figure(run)),
@@ -116,7 +118,7 @@ fn summary(run: &Document) -> String {
         "For {} the server {demand}: {} were sent ({}/s), {} answered rightly ({}), {} lost.{answers}{until}",
         seconds(run.time.measured_ns),
         count(counts.sent),
-        count(per_second(counts.sent, run.time.measured_ns)),
+        count(per_second(counts.sent, run.rated_ns())),
         count(counts.replied),
         percent(counts.replied, counts.sent),
         count(counts.lost),

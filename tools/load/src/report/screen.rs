@@ -11,6 +11,7 @@ pub fn text(run: &Document) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = header(&mut text, run);
+    let _ = super::merged::lines(&mut text, run);
     let _ = traffic(&mut text, run);
     let _ = latencies(&mut text, run);
     let _ = super::breakdown::lines(&mut text, run);
@@ -58,7 +59,10 @@ fn header(text: &mut String, run: &Document) -> std::fmt::Result {
     if let Some(cpu) = run.env.pinned_to {
         parts.push(format!("on cpu {cpu}"));
     }
-    parts.push(format!("seed {}", run.seed));
+    match &run.merged {
+        Some(merged) => parts.push(format!("merged from {}", plural(merged.parts.len(), "run"))),
+        None => parts.push(format!("seed {}", run.seed)),
+    }
     writeln!(text, "shout-load {}  {}  {}", run.tool.version, run.target.url, parts.join(" · "))?;
     let time = &run.time;
     let interrupted = if time.interrupted { " · interrupted" } else { "" };
@@ -78,7 +82,7 @@ fn header(text: &mut String, run: &Document) -> std::fmt::Result {
 
 fn traffic(text: &mut String, run: &Document) -> std::fmt::Result {
     let counts = &run.counts;
-    let measured = run.time.measured_ns;
+    let measured = run.rated_ns();
     let sent = format!("sent {} ({}/s", count(counts.sent), count(per_second(counts.sent, measured)));
     let replied = format!("replied {} ({})", count(counts.replied), percent(counts.replied, counts.sent));
     let megabits = per_second(counts.bytes_tx * 8, measured) as f64 / 1e6;

@@ -52,16 +52,20 @@ pub struct Loss {
 impl Loss {
     /// `unanswered` messages have no place in `response`, the histogram of the others.
     pub fn of(attribution: Attribution, bursts: Bursts, response: &Histogram<u64>, unanswered: u64) -> Self {
-        let named = PERCENTILES.iter().map(|(name, percentile)| (name.to_string(), percentile / 100.0));
-        let all_in = named.chain([("100".to_owned(), 1.0)]).map(|(name, q)| (name, all_in(response, unanswered, q)));
         Loss {
             attribution,
             longest_burst: bursts.longest(),
             bursts: bursts.sizes().collect(),
-            all_in: all_in.collect(),
+            all_in: Loss::percentiles(response, unanswered),
             retransmits: None,
             listen_overflows: None,
         }
+    }
+
+    /// Percentiles and the maximum when `unanswered` messages beside those of the histogram took for ever.
+    pub fn percentiles(response: &Histogram<u64>, unanswered: u64) -> BTreeMap<String, Option<u64>> {
+        let named = PERCENTILES.iter().map(|(name, percentile)| (name.to_string(), percentile / 100.0));
+        named.chain([("100".to_owned(), 1.0)]).map(|(name, q)| (name, all_in(response, unanswered, q))).collect()
     }
 }
 
@@ -75,6 +79,9 @@ pub struct Outlier {
     pub lat_ns: u64,
     /// How much later than intended it left, in nanoseconds.
     pub lag_ns: u64,
+    /// In a merged run, the number of its part, counted from 0 in the order in which they are listed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub part: Option<usize>,
     /// `udp` or `tcp`.
     pub transport: String,
     /// The number of its socket or connection, counted from 0 over both transports.
@@ -94,6 +101,7 @@ impl Outlier {
             t_intended_ns: slow.intended,
             lat_ns: slow.latency,
             lag_ns: slow.lag,
+            part: None,
             transport: transport.to_owned(),
             conn: slow.lane,
             seq: slow.sequence,

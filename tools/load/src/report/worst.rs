@@ -26,9 +26,11 @@ pub struct InFlight {
 pub(super) fn lines(text: &mut String, run: &Document) -> std::fmt::Result {
     for (place, one) in run.outliers.iter().take(SHOWN).enumerate() {
         let name = if place == 0 { "slowest" } else { "" };
+        let part = one.part.and_then(|part| run.merged.as_ref()?.parts.get(part));
+        let of = part.map_or_else(String::new, |part| format!(" of {}", part.name));
         writeln!(
             text,
-            "  {name:<8} {:>10} us   at {:.3} s on {} {}, number {}: lag {} us, {} in flight",
+            "  {name:<8} {:>10} us   at {:.3} s on {} {}{of}, number {}: lag {} us, {} in flight",
             micros(one.lat_ns),
             one.t_intended_ns as f64 / SECOND as f64,
             one.transport,
@@ -59,6 +61,7 @@ mod tests {
             t_intended_ns: 3_214_000_000,
             lat_ns: 4_871_000 - number,
             lag_ns: 3_000,
+            part: None,
             transport: "tcp".into(),
             conn: 3,
             seq: 1_234 + number,

@@ -7,13 +7,13 @@ use crate::statistics::{mann_whitney_p, median};
 
 /// Two limits: beyond the first a check is suspect, beyond the second the measurement is invalid.
 #[derive(Debug, Clone, Copy)]
-struct Limits {
-    suspect: f64,
-    invalid: f64,
+pub(super) struct Limits {
+    pub(super) suspect: f64,
+    pub(super) invalid: f64,
 }
 
 impl Limits {
-    fn judge(self, value: f64) -> Verdict {
+    pub(super) fn judge(self, value: f64) -> Verdict {
         // The other way round, so that what is not a number is not good either.
         if value <= self.suspect {
             Verdict::Valid
@@ -85,7 +85,7 @@ const INTERVAL: f64 = 0.3;
 /// come from the same run by different ways: more than rounding between them means that the accounts are wrong.
 const LITTLE: f64 = 0.05;
 
-fn check(id: &str, verdict: Verdict, value: f64, limit: f64, good: &str, bad: String) -> Check {
+pub(super) fn check(id: &str, verdict: Verdict, value: f64, limit: f64, good: &str, bad: String) -> Check {
     let ok = verdict == Verdict::Valid;
     Check { id: id.into(), ok, verdict, value, limit, why: if ok { good.into() } else { bad } }
 }

@@ -50,6 +50,32 @@ pub struct Counts {
     pub clamped: u64,
 }
 
+impl From<&Counts> for recorder::Counts {
+    fn from(counts: &Counts) -> Self {
+        recorder::Counts {
+            scheduled: counts.scheduled,
+            shed: counts.shed,
+            sent: counts.sent,
+            send_blocked: counts.send_blocked,
+            unsent: counts.unsent,
+            replied: counts.replied,
+            wrong: counts.wrong,
+            lost: counts.lost,
+            in_flight_at_end: counts.in_flight_at_end,
+            late: counts.late,
+            duplicated: counts.dup,
+            reordered: counts.reordered,
+            reorder_extent_max: counts.reorder_extent_max,
+            corrupt: counts.corrupt,
+            truncated: counts.truncated,
+            stray: counts.stray,
+            bytes_sent: counts.bytes_tx,
+            bytes_received: counts.bytes_rx,
+            clamped: counts.clamped,
+        }
+    }
+}
+
 impl From<&recorder::Counts> for Counts {
     fn from(counts: &recorder::Counts) -> Self {
         Counts {

@@ -16,6 +16,7 @@ impl Document {
             schema: SCHEMA.into(),
             tool: Tool { version: String::new() },
             command: Vec::new(),
+            merged: None,
             seed: String::new(),
             target: Target { url: "udp://127.0.0.1:1".into(), resolved: Vec::new() },
             config: Config {

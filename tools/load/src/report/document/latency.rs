@@ -9,6 +9,7 @@ use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer}
 use serde::{Deserialize, Serialize};
 
 use crate::evidence;
+use crate::recorder::Recorder;
 
 /// The percentiles that are spelt out, as they are written in the document.
 pub const PERCENTILES: [(&str, f64); 5] = [("50", 50.0), ("90", 90.0), ("99", 99.0), ("99.9", 99.9), ("99.99", 99.99)];
@@ -26,6 +27,18 @@ pub struct Latencies {
     /// From the start of a TCP connection to its being open.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub connect: Option<Latency>,
+}
+
+impl Latencies {
+    /// Of what was recorded, which is worth `size` independent values.
+    pub fn of(recorder: &Recorder, size: f64, connect: Option<&Histogram<u64>>) -> Self {
+        Latencies {
+            response: Latency::with_confidence(&recorder.response, size),
+            service: Latency::with_confidence(&recorder.service, size),
+            lag: Latency::of(&recorder.lag),
+            connect: connect.map(Latency::of),
+        }
+    }
 }
 
 /// One distribution.

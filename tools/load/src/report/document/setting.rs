@@ -74,6 +74,9 @@ pub struct Config {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Environment {
+    /// Its name, or that of the container; empty in a merged run, whose parts have each their own.
+    #[serde(default)]
+    pub host: String,
     /// The kernel's release.
     pub kernel: String,
     /// How many processors this process may use.

@@ -15,7 +15,20 @@ enum Kind {
 }
 
 /// Each check by its name: what it is called here, how its value is written, and what it means.
-const MEANINGS: [(&str, &str, Kind, &str); 12] = [
+const MEANINGS: [(&str, &str, Kind, &str); 14] = [
+    (
+        "overlap",
+        "The runs overlap",
+        Kind::Share,
+        "The share of the longest run in which all of them sent, by the clocks of their machines. What was answered in the \
+         rest of the time met a part of the load.",
+    ),
+    (
+        "seeds",
+        "Seeds of their own",
+        Kind::Number,
+        "How many open loops had the seed of another. They send at the same moments, so that messages come in clumps.",
+    ),
     (
         "rate_reached",
         "Rate reached",
@@ -173,7 +186,7 @@ mod tests {
     #[test]
     fn every_check_is_explained() {
         let checks = judge(&healthy()).checks;
-        assert_eq!(checks.len(), MEANINGS.len());
+        assert_eq!(checks.len() + ["overlap", "seeds"].len(), MEANINGS.len(), "two are of merged runs alone");
         for check in checks {
             assert!(MEANINGS.iter().any(|(id, ..)| *id == check.id), "{} is not explained", check.id);
         }

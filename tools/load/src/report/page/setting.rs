@@ -65,11 +65,15 @@ pub(super) fn setting(run: &Document) -> String {
         ("server", run.server.as_ref().map_or_else(|| "not on this machine, or not found".into(), process)),
         ("its memory", run.server_memory.as_ref().map_or_else(|| "-".into(), footprint)),
         ("connections", opening(run)),
-        ("generator", run.generator.as_ref().map_or_else(|| "-".into(), process)),
+        ("generator", run.generator.as_ref().map_or_else(String::new, process)),
         ("program", format!("shout-load {}", run.tool.version)),
         ("seed", run.seed.clone()),
     ];
-    let rows = rows.iter().map(|(name, text)| format!("<dt>{name}</dt><dd>{}</dd>", escape(text)));
+    // Of a merged run each part has its own, in the table of its parts.
+    let rows = rows
+        .iter()
+        .filter(|(_, text)| !text.is_empty())
+        .map(|(name, text)| format!("<dt>{name}</dt><dd>{}</dd>", escape(text)));
     let rows = rows.collect::<Vec<_>>().concat();
     format!("<dl class=\"setting\">{rows}</dl><pre>{}</pre>", escape(&run.command.join(" ")))
 }

@@ -1,6 +1,6 @@
 //! The slowest requests, one by one. Pure: no I/O.
 
-use super::sheet::{note, table};
+use super::sheet::{escape, note, table};
 use crate::report::document::Document;
 use crate::report::screen::{count, micros};
 use crate::report::trust::Outlier;
@@ -14,7 +14,10 @@ pub(super) fn table_of(run: &Document) -> String {
             format!("{:.6}", one.t_intended_ns as f64 / 1e9),
             micros(one.lat_ns),
             micros(one.lag_ns),
-            format!("{} {}", one.transport, one.conn),
+            match one.part.and_then(|part| run.merged.as_ref()?.parts.get(part)) {
+                Some(part) => format!("{} {} of {}", one.transport, one.conn, escape(&part.name)),
+                None => format!("{} {}", one.transport, one.conn),
+            },
             count(one.seq),
             count(one.size as u64),
             count(one.in_flight),
