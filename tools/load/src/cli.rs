@@ -19,7 +19,7 @@ mod values;
 
 pub use self::conditions::Conditions;
 pub(crate) use self::values::{connections, output, positive_duration, rate, rate_range, rate_steps, seed};
-use self::values::{interval, lines, positive_count, process, profile, ramp, stamps, train, window};
+use self::values::{interval, lines, moment, positive_count, process, profile, ramp, stamps, train, window};
 use crate::curves;
 use crate::engine::Demand;
 use crate::host;
@@ -194,6 +194,11 @@ pub struct Options {
     #[arg(short, long, value_parser = units::duration, default_value = "1s")]
     pub warmup: Duration,
 
+    /// Begin to measure at this moment, such as 2026-11-22T07:31:02Z or what `date -Iseconds -d '+10 sec'` prints, with
+    /// the warm-up before it: for several generators, whose runs `merge` adds up, to begin together [default: at once]
+    #[arg(long, value_parser = moment, value_name = "TIME", requires = "target")]
+    pub at: Option<u64>,
+
     /// A datagram unanswered for this long is lost; a connection that owes for this long is given up [default: 1s udp,
     /// 5s tcp]
     #[arg(long, value_parser = positive_duration)]
@@ -309,6 +314,7 @@ impl Options {
             udp_timeout: self.timeout.unwrap_or(DEFAULT_UDP_TIMEOUT),
             tcp_timeout: self.timeout.unwrap_or(DEFAULT_TCP_TIMEOUT),
             seed: self.seed.unwrap_or(random_seed),
+            at: self.at,
             interval: self.interval,
             crowd: self.crowd.plan(),
         })

@@ -67,7 +67,7 @@ pub fn main(options: &Options, command: &[String]) -> ExitCode {
     if let Err((name, what)) = settings::check(&sources) {
         return complain(&format!("invalid value '{name}' for '<RUN>...': {what}"), 2);
     }
-    let mut run = sum::merge(sources, command);
+    let mut run = sum::merge(&sources, command);
     gates::apply(&gates, &mut run);
     match saved::deliver(&run, options.json, &options.output) {
         Ok(()) => ExitCode::from(run.exit),

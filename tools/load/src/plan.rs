@@ -60,6 +60,8 @@ pub struct Plan {
     pub tcp_timeout: Duration,
     /// Repeats payloads and arrival times.
     pub seed: u64,
+    /// When the measurement is to begin, in nanoseconds since 1970; `None`: after the warm-up.
+    pub at: Option<u64>,
     /// How finely the measurement is recorded over time; above 0.
     pub interval: Duration,
     /// What becomes of connections, and which others stand beside them.

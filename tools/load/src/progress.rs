@@ -188,6 +188,7 @@ impl View {
         let mut line = format!("{}  ", self.name);
         let at = match part {
             Part::Opening { open, of } => return line + &format!("{open} of {of} connections open"),
+            Part::Waiting { left } => return line + &format!("begins in {} s", left.div_ceil(SECOND)),
             Part::WarmUp => "warming up".into(),
             Part::Measurement => self.course(elapsed, totals.sent) + &known(progress),
         };

@@ -1,11 +1,11 @@
 //! One run from start to end: warm up, drain, measure, drain, observe both processes, sum up. Does I/O.
 
 mod opening;
+mod waiting;
 mod watcher;
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::clock::{Clock, Nanos};
 use crate::companions::{Companions, Tally};
@@ -63,6 +63,11 @@ pub enum Part {
         /// Of so many in all.
         of: usize,
     },
+    /// It is not yet the time that it was told to begin at.
+    Waiting {
+        /// How much longer.
+        left: Nanos,
+    },
     /// Its figures will be thrown away.
     WarmUp,
     /// Its figures count.
@@ -115,7 +120,9 @@ pub struct Context {
 /// anything, or `watch` ended it before the measurement began. Wrong replies are a result, not a failure.
 pub fn measure(plan: &Plan, context: &Context, watch: &mut dyn FnMut(&Progress) -> Wish) -> Result<Document, Failure> {
     let mut session = Session::open(plan, context, watch)?;
+    waiting::for_warm_up(plan, watch)?;
     session.warm_up(plan, watch)?;
+    waiting::for_measurement(plan, watch)?;
     session.measure(plan, watch)
 }
 
@@ -184,7 +191,7 @@ impl Session {
         watcher.rule = plan.until.map(Rule::new);
         team.take_looks(plan.until.is_some());
         team.record_intervals(nanos(plan.interval));
-        let start_unix_ns = nanos(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+        let start_unix_ns = waiting::wall_clock();
         watcher.run(team, &plan.measured_stage(), Part::Measurement)?;
         let wall_ns = clock.now() - began;
         let most = plan.duration.map_or(0, nanos);

@@ -61,6 +61,7 @@ fn allocations_of(demand: Demand) -> u64 {
         udp_timeout: Duration::from_secs(5),
         tcp_timeout: Duration::from_secs(5),
         seed: 1,
+        at: None,
         interval: Duration::from_secs(1),
         crowd: Crowd::default(),
     };

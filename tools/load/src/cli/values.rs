@@ -1,10 +1,10 @@
 //! The values of flags: text into numbers, rates, profiles and files, or a line that says what would be right. Pure, but
-//! for the file that `--payload` names.
+//! for the file that `--payload` names and the clock that `--at` is read by.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ipnet::IpNet;
 use shout::units;
@@ -50,6 +50,15 @@ pub(crate) fn ramp(text: &str) -> Result<(f64, f64), String> {
     let (from, to) = text.split_once(':').ok_or("a ramp looks like 1k:50k")?;
     let ends = (rate_or_none(from)?, rate_or_none(to)?);
     if ends == (0.0, 0.0) { Err("a ramp from nothing to nothing sends nothing".into()) } else { Ok(ends) }
+}
+
+/// Reads a moment that is yet to come, in nanoseconds since 1970.
+pub(crate) fn moment(text: &str) -> Result<u64, String> {
+    let moment: jiff::Timestamp =
+        text.parse().map_err(|_| "a moment looks like 2026-11-22T07:31:02Z or 2026-11-22T08:31:02+01:00".to_owned())?;
+    let now = nanos(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+    let moment = u64::try_from(moment.as_nanosecond()).unwrap_or(0);
+    if moment > now { Ok(moment) } else { Err("that has passed: give a moment that is yet to come".into()) }
 }
 
 /// Reads two rates such as `1k:50k`, the lower one first.

@@ -40,12 +40,12 @@ pub fn effective_size(sizes: &[f64], slices: impl Iterator<Item = Histogram<u64>
         return greatest;
     }
     let scales: [fn(f64) -> f64; 2] = [|value| value, f64::log2];
-    let views = scales.map(|scale| worth(slices.iter().map(|slice| Moments::of(slice, scale)).collect()));
+    let views = scales.map(|scale| worth(&slices.iter().map(|slice| Moments::of(slice, scale)).collect::<Vec<_>>()));
     views.into_iter().fold(sum, f64::min).max(greatest)
 }
 
 /// The number of values, divided by how much more the means of the slices vary than those of independent values.
-fn worth(slices: Vec<Moments>) -> f64 {
+fn worth(slices: &[Moments]) -> f64 {
     let count: f64 = slices.iter().map(|slice| slice.count).sum();
     let mean = slices.iter().map(|slice| slice.mean * slice.count).sum::<f64>() / count;
     let between: f64 = slices.iter().map(|slice| slice.count * (slice.mean - mean).powi(2)).sum();

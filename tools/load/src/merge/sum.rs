@@ -11,6 +11,7 @@ use crate::clock::Nanos;
 use crate::companions::Tally;
 use crate::evidence::{self, WORST, pooled};
 use crate::intervals::{self, Flow, Interval};
+use crate::loss::Attribution;
 use crate::observer::Course;
 use crate::recorder::{Recorder, histogram};
 use crate::report::breakdown::{Band, Breakdown};
@@ -27,10 +28,11 @@ use crate::run::exit;
 use crate::verdict::{self, Together};
 
 /// Adds up runs, at least one, that [`super::settings::check`] has let pass.
-pub(super) fn merge(sources: Vec<Source>, command: &[String]) -> Document {
-    let parts = parts(&sources);
+pub(super) fn merge(sources: &[Source], command: &[String]) -> Document {
+    let parts = parts(sources);
     let time = time(&parts);
-    let intervals = aligned(&sources, time.start_unix_ns);
+    let moves = moves(sources, time.start_unix_ns);
+    let intervals = aligned(sources, &moves);
     let common = common(&parts, time.start_unix_ns);
     let rated_ns = rated(&intervals, common, time.measured_ns);
     let common_ns = common.1.saturating_sub(common.0);
@@ -43,7 +45,7 @@ pub(super) fn merge(sources: Vec<Source>, command: &[String]) -> Document {
     let mut total = Recorder::default();
     let mut per_transport = BTreeMap::new();
     let connect = sum_of(sources.iter().map(|source| source.connect.as_ref()));
-    for (name, recorder) in recorders(&sources) {
+    for (name, recorder) in recorders(sources) {
         total.add(&recorder);
         let worth: u64 = parts.iter().filter_map(|part| part.n_eff.get(&name)).sum();
         let latency = Latencies::of(&recorder, share * worth as f64, connect.as_ref().filter(|_| name == "tcp"));
@@ -51,7 +53,7 @@ pub(super) fn merge(sources: Vec<Source>, command: &[String]) -> Document {
         per_transport.insert(name.clone(), PerTransport { counts, latency, breakdown: breakdown(&parts, &name) });
     }
     let observer = observer(&parts);
-    let course = observer.map(|observer| course(&sources, &parts[observer], time.start_unix_ns)).unwrap_or_default();
+    let course = observer.map(|observer| course(sources, &parts[observer], &moves)).unwrap_or_default();
     let of_interval = |one: &Interval| report::Interval::of(one, course.between(one.start, one.start + one.length));
     let (p99, p99_interval) = (total.response.value_at_quantile(0.99), evidence::interval(&total.response, 0.99, size));
     let validity =
@@ -72,7 +74,7 @@ pub(super) fn merge(sources: Vec<Source>, command: &[String]) -> Document {
         env: environment(&parts),
         counts: Counts::from(&total.counts),
         connections: sources.iter().fold(Connections::default(), |sum, source| sum.plus(source.run.connections)),
-        churn: churn(&sources),
+        churn: churn(sources),
         companions,
         in_flight: in_flight(&parts),
         latency: Latencies::of(&total, size, connect.as_ref()),
@@ -81,8 +83,8 @@ pub(super) fn merge(sources: Vec<Source>, command: &[String]) -> Document {
         intervals: intervals.iter().map(of_interval).collect(),
         server: observer.map(|observer| server(&parts, observer)),
         generator: None,
-        loss: loss(&sources, &parts, &total),
-        outliers: outliers(&sources, &parts, time.start_unix_ns),
+        loss: loss(sources, &parts, &total),
+        outliers: outliers(sources, &parts, time.start_unix_ns),
         floor: None,
         validity,
         gates: Vec::new(),
@@ -133,23 +135,24 @@ fn common(parts: &[Part], start: u64) -> (Nanos, Nanos) {
     (from - start, to - start)
 }
 
-/// Every source's intervals on one clock, added up. A source is moved by whole intervals, to where it is at most half of one
-/// from its true place; runs that began together stay as they are.
-fn aligned(sources: &[Source], start: u64) -> Vec<Interval> {
+/// By how much each source is moved to be on one clock with the first: by whole intervals, to where it is at most half of one
+/// from its true place. Runs that began together stay as they are.
+fn moves(sources: &[Source], start: u64) -> Vec<Nanos> {
     let has_content = |one: &&Interval| one.flow != Flow::default();
     let lengths = sources.iter().flat_map(|source| source.intervals.iter().filter(has_content)).map(|one| one.length);
     let longest = lengths.max().unwrap_or(0);
     // Intervals that were joined are longer by powers of two. In steps of the longest, their ends can meet.
     let usual = sources.iter().map(|source| source.run.config.interval_ns).max().unwrap_or(0).max(1);
     let unit = usual.saturating_mul(longest.div_ceil(usual).next_power_of_two());
-    let moved: Vec<Vec<Interval>> = sources
-        .iter()
-        .map(|source| {
-            let late = source.run.time.start_unix_ns - start;
-            let by = (late + unit / 2) / unit * unit;
-            source.intervals.iter().map(|one| Interval { start: one.start + by, ..one.clone() }).collect()
-        })
-        .collect();
+    sources.iter().map(|source| (source.run.time.start_unix_ns - start + unit / 2) / unit * unit).collect()
+}
+
+/// Every source's intervals, moved and added up.
+fn aligned(sources: &[Source], moves: &[Nanos]) -> Vec<Interval> {
+    let moved = |(source, by): (&Source, &Nanos)| -> Vec<Interval> {
+        source.intervals.iter().map(|one| Interval { start: one.start + by, ..one.clone() }).collect()
+    };
+    let moved: Vec<Vec<Interval>> = sources.iter().zip(moves).map(moved).collect();
     let each: Vec<&[Interval]> = moved.iter().map(Vec::as_slice).collect();
     intervals::merged(&each)
 }
@@ -265,11 +268,10 @@ fn server(parts: &[Part], observer: usize) -> Process {
 }
 
 /// The server's processor time over time, as that part saw it.
-fn course(sources: &[Source], observer: &Part, start: u64) -> Course {
-    let Some(source) = sources.iter().find(|source| source.parts.contains(observer)) else { return Course::default() };
-    let late = source.run.time.start_unix_ns - start;
-    let seen = source.run.intervals.iter().filter_map(|one| Some((late + one.t_ns, one.len_ns, one.server_cpu_ns?)));
-    Course::of_intervals(seen)
+fn course(sources: &[Source], observer: &Part, moves: &[Nanos]) -> Course {
+    let source = sources.iter().zip(moves).find(|(source, _)| source.parts.contains(observer));
+    let intervals = source.into_iter().flat_map(|(source, by)| source.run.intervals.iter().map(move |one| (one, by)));
+    Course::of_intervals(intervals.filter_map(|(one, by)| Some((one.t_ns + by, one.len_ns, one.server_cpu_ns?))))
 }
 
 fn in_flight(parts: &[Part]) -> Option<InFlight> {
@@ -298,7 +300,7 @@ fn loss(sources: &[Source], parts: &[Part], total: &Recorder) -> Loss {
     each().flat_map(|one| &one.bursts).for_each(|(size, number)| *bursts.entry(size.clone()).or_default() += number);
     let counts = &total.counts;
     Loss {
-        attribution: each().fold(Default::default(), |sum, one| one.attribution.plus(sum)),
+        attribution: each().fold(Attribution::default(), |sum, one| one.attribution.plus(sum)),
         longest_burst: each().map(|one| one.longest_burst).max().unwrap_or(0),
         bursts,
         all_in: Loss::percentiles(&total.response, counts.lost + counts.wrong + counts.shed),

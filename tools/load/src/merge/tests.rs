@@ -7,10 +7,11 @@ use super::source::Source;
 use super::sum::merge;
 use crate::by_size::BySize as Sizes;
 use crate::clock::{Nanos, SECOND};
-use crate::companions::{Idle, Tally};
+use crate::companions::{HalfClosers, Idle, SlowReaders, Tally};
 use crate::evidence::Slow;
 use crate::intervals::{Flow, Intervals};
 use crate::ledger::Flight;
+use crate::loss::{Attribution, Bursts, Drops};
 use crate::payload::Content;
 use crate::recorder::{Recorder, histogram};
 use crate::report::by_size::BySize;
@@ -93,7 +94,9 @@ fn run(messages: &[Message], start: u64, name: usize) -> Document {
 
     let mut total = Recorder::default();
     let mut document = Document::for_tests();
-    recorders.iter().for_each(|recorder| total.add(recorder));
+    for recorder in &recorders {
+        total.add(recorder);
+    }
     for (name, recorder) in ["udp", "tcp"].iter().zip(&recorders) {
         // Some histogram stands for the times that connections took to open.
         let connect = Some(&total.lag).filter(|_| *name == "tcp");
@@ -110,8 +113,8 @@ fn run(messages: &[Message], start: u64, name: usize) -> Document {
     document.intervals = intervals.closed().iter().map(|one| Interval::of(one, None)).collect();
     document.outliers = outliers;
     document.loss = Loss::of(
-        crate::loss::Attribution::of(total.counts.lost, Default::default()),
-        Default::default(),
+        Attribution::of(total.counts.lost, Drops::default()),
+        Bursts::default(),
         &total.response,
         total.counts.lost,
     );
@@ -122,16 +125,19 @@ fn run(messages: &[Message], start: u64, name: usize) -> Document {
     document.env.host = format!("host-{name}");
     document.connections.opened = 1;
     document.validity = judge(&healthy());
-    document.exit = if total.counts.replied == 0 { 1 } else { 0 };
+    document.exit = u8::from(total.counts.replied == 0);
     document
 }
+
+/// Makes another run of one.
+type Change = fn(&mut Document);
 
 fn source(document: &Document) -> Source {
     Source::new(&format!("{}.json", document.seed), document.clone()).unwrap()
 }
 
 fn merged(documents: &[Document]) -> Document {
-    merge(documents.iter().map(source).collect(), &[])
+    merge(&documents.iter().map(source).collect::<Vec<_>>(), &[])
 }
 
 /// One for each generator, with the messages that are its own, begun at these times.
@@ -235,7 +241,7 @@ fn even() -> Vec<Message> {
         lag: 0,
         service: 100_000 + number % 7 * 90_000,
         is_lost: false,
-        is_tcp: number % 3 == 0,
+        is_tcp: number.is_multiple_of(3),
         bytes: 64,
         of: (number % 2) as usize,
     };
@@ -286,7 +292,9 @@ fn a_verdict_is_that_of_the_worst_and_names_it() {
 #[test]
 fn one_seed_for_two_open_loops_is_suspected() {
     let mut runs = dealt(&even(), &[0, 0]);
-    runs.iter_mut().for_each(|run| (run.config.rate, run.seed) = (Some(1000.0), "7".into()));
+    for run in &mut runs {
+        (run.config.rate, run.seed) = (Some(1000.0), "7".into());
+    }
     let run = merged(&runs);
     let seeds = run.validity.checks.iter().find(|check| check.id == "seeds").unwrap();
     assert!(seeds.verdict == Verdict::Suspect && seeds.why.contains("one seed"), "{seeds:?}");
@@ -323,7 +331,7 @@ fn one_server_is_not_counted_twice() {
 
 #[test]
 fn every_setting_that_makes_another_load_is_named_with_both_values() {
-    let changes: [(&str, &str, fn(&mut Document)); 21] = [
+    let changes: [(&str, &str, Change); 21] = [
         ("version", "9.9", |run| run.tool.version = "9.9".into()),
         ("target", "udp://elsewhere:1", |run| run.target.url = "udp://elsewhere:1".into()),
         ("protocol", "udp", |run| drop(run.per_transport.remove("tcp"))),
@@ -346,10 +354,10 @@ fn every_setting_that_makes_another_load_is_named_with_both_values() {
             run.companions = Some(Tally { idle: Some(Idle::default()), ..Tally::default() });
         }),
         ("slow readers", "given", |run| {
-            run.companions = Some(Tally { slow_readers: Some(Default::default()), ..Tally::default() });
+            run.companions = Some(Tally { slow_readers: Some(SlowReaders::default()), ..Tally::default() });
         }),
         ("half-closers", "given", |run| {
-            run.companions = Some(Tally { half_closers: Some(Default::default()), ..Tally::default() });
+            run.companions = Some(Tally { half_closers: Some(HalfClosers::default()), ..Tally::default() });
         }),
     ];
     let runs = dealt(&[], &[0, 0]);
@@ -380,7 +388,9 @@ fn the_same_run_twice_and_another_server_are_refused() {
     let why = refusal(&[source(&merged(&runs)), source(&runs[1])]);
     assert!(why.contains("the same run"), "{why}");
     let mut apart = runs.clone();
-    apart.iter_mut().for_each(|run| run.env.local = true);
+    for run in &mut apart {
+        run.env.local = true;
+    }
     let why = refusal(&[source(&apart[0]), source(&apart[1])]);
     assert!(why.contains("host-1") && why.contains("host-0"), "{why}");
 }
@@ -388,16 +398,16 @@ fn the_same_run_twice_and_another_server_are_refused() {
 #[test]
 fn a_run_that_contradicts_itself_is_not_read() {
     let whole = run(&even(), START, 0);
-    let changes: [(&str, fn(&mut Document)); 4] = [
+    let changes: [(&str, Change); 4] = [
         ("counts of udp", |run| run.per_transport.get_mut("udp").unwrap().counts.replied += 1),
         ("damaged", |run| run.per_transport.get_mut("tcp").unwrap().latency.lag.hdr_v2 = "HISTFAAAA".into()),
         ("damaged", |run| run.intervals[1].service_hdr_v2.clear()),
         ("add up", |run| drop(run.intervals.remove(0))),
     ];
     for (named, change) in changes {
-        let mut changed = whole.clone();
-        change(&mut changed);
-        let error = Source::new("x", changed).err().unwrap();
+        let mut run = whole.clone();
+        change(&mut run);
+        let error = Source::new("x", run).err().unwrap();
         assert!(error.contains(named), "{error}");
     }
 }

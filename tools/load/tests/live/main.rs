@@ -5,6 +5,7 @@ mod crowd;
 mod curves;
 mod faults;
 mod lab;
+mod merge;
 mod page;
 mod program;
 mod scale;

@@ -13,7 +13,7 @@ pub(super) fn part(run: &Document) -> String {
     let Some(merged) = &run.merged else { return String::new() };
     let head = ["run", "", "sending", "seed", "sent", "replied", "lost", "p50, µs", "p99, µs", "lag p99, µs", "cpu"];
     let text = format!(
-        "By their clocks {}. Counts and histograms are sums, of which nothing was lost; intervals are put together where they \
+        "In time: {}. Counts and histograms are sums, of which nothing was lost; intervals are put together where they \
          are closest to each other. Rates are those of the time in which all of them sent. {}",
         merged.in_time(),
         server(run)
