@@ -16,10 +16,13 @@ use common::{Program, SERVER, ping, ping_udp, tcp_client, udp_client};
 
 const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/deploy/kubernetes/shout.yaml");
 
-/// The objects of the manifest, read by another's parser.
-fn objects() -> Option<Vec<Value>> {
+/// Four generators of one load.
+const LOAD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/deploy/kubernetes/load.yaml");
+
+/// The objects of a manifest, read by another's parser.
+fn objects(manifest: &str) -> Option<Vec<Value>> {
     let read = "import json, sys, yaml; print(json.dumps(list(yaml.safe_load_all(open(sys.argv[1])))))";
-    let output = Command::new("python3").args(["-c", read, MANIFEST]).output().ok();
+    let output = Command::new("python3").args(["-c", read, manifest]).output().ok();
     let Some(output) = output.filter(|output| output.status.success()) else {
         println!("skipped: there is no python3 with yaml");
         return None;
@@ -38,10 +41,10 @@ fn pairs(list: &Value, first: &str, second: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn the_schemas_allow_the_manifest() {
-    // The oldest that has all it asks for, and the newest that the validator knows.
+fn the_schemas_allow_the_manifests() {
+    // The oldest that has all they ask for, and the newest that the validator knows.
     for version in [&["-k", "1.30"][..], &[]] {
-        match Command::new("kubernetes-validate").args(version).args(["--strict", MANIFEST]).output() {
+        match Command::new("kubernetes-validate").args(version).args(["--strict", MANIFEST, LOAD]).output() {
             Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout)),
             Err(error) => return println!("skipped: there is no kubernetes-validate: {error}"),
         }
@@ -50,7 +53,7 @@ fn the_schemas_allow_the_manifest() {
 
 #[test]
 fn the_server_does_what_the_manifest_asks_for() {
-    let Some(objects) = objects() else { return };
+    let Some(objects) = objects(MANIFEST) else { return };
     let deployment = object(&objects, "Deployment");
     let pod = &deployment["spec"]["template"]["spec"];
     let container = &pod["containers"][0];
@@ -102,4 +105,22 @@ fn the_server_does_what_the_manifest_asks_for() {
     assert_eq!(ping(&mut tcp_client(program.address), b"tcp"), b"TCP");
     assert_eq!(ping_udp(&udp_client(program.address), program.address, b"udp"), b"UDP");
     assert_eq!(program.terminate().code, Some(0));
+}
+
+#[test]
+fn the_job_loads_the_service_of_the_other_manifest_from_every_pod() {
+    let (Some(service), Some(load)) = (objects(MANIFEST), objects(LOAD)) else { return };
+    let job = &object(&load, "Job")["spec"];
+    assert_eq!((&job["completionMode"], &job["completions"]), (&"Indexed".into(), &job["parallelism"]), "all at once");
+    let pod = &job["template"]["spec"];
+    assert_eq!((&job["backoffLimit"], &pod["restartPolicy"]), (&0.into(), &"Never".into()), "none is begun anew");
+    let container = &pod["containers"][0];
+    assert_eq!(container["image"], format!("shout-load:{}", env!("CARGO_PKG_VERSION")));
+    let words: Vec<&str> = container["args"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
+    // Kubernetes names the variable after the Service.
+    let name = object(&service, "Service")["metadata"]["name"].as_str().unwrap().to_uppercase();
+    assert_eq!(words[0], format!("udp://$({name}_SERVICE_HOST)"), "port 12000 is its own and may be left out");
+    assert!(words.windows(2).any(|pair| pair == ["--at", "MOMENT"]) && words.contains(&"--json"), "{words:?}");
+    let seed = words.iter().any(|word| word.starts_with("--seed"));
+    assert!(!seed, "with one seed all of them would send at the same moments");
 }

@@ -148,12 +148,12 @@ fn moves(sources: &[Source], start: u64) -> Vec<Nanos> {
 }
 
 /// Every source's intervals, moved and added up.
-fn aligned(sources: &[Source], moves: &[Nanos]) -> Vec<Interval> {
-    let moved = |(source, by): (&Source, &Nanos)| -> Vec<Interval> {
+fn aligned(sources: &[Source], by: &[Nanos]) -> Vec<Interval> {
+    let on_one_clock = |(source, by): (&Source, &Nanos)| -> Vec<Interval> {
         source.intervals.iter().map(|one| Interval { start: one.start + by, ..one.clone() }).collect()
     };
-    let moved: Vec<Vec<Interval>> = sources.iter().zip(moves).map(moved).collect();
-    let each: Vec<&[Interval]> = moved.iter().map(Vec::as_slice).collect();
+    let all: Vec<Vec<Interval>> = sources.iter().zip(by).map(on_one_clock).collect();
+    let each: Vec<&[Interval]> = all.iter().map(Vec::as_slice).collect();
     intervals::merged(&each)
 }
 

@@ -39,7 +39,7 @@ fn until(moment: u64, watch: &mut dyn FnMut(&Progress) -> Wish) -> Result<(), Fa
             return Ok(());
         }
         let (part, elapsed, totals) = (Part::Waiting { left }, clock.now(), Totals::default());
-        if watch(&Progress { part, elapsed, totals, latest: None }) != Wish::Continue {
+        if watch(&Progress { part, elapsed, totals, latest: None, look: None }) != Wish::Continue {
             return Err(Failure("interrupted while it waited for the time of --at: nothing was measured".into()));
         }
         std::thread::sleep(Duration::from_nanos(left.min(STEP)));

@@ -52,7 +52,7 @@ fn sum<'a>(each: impl Iterator<Item = &'a Document>) -> Histogram<u64> {
 
 /// Two programs at once, one with threads, whose runs are at `a.json` and `b.html`.
 fn two_runs(folder: &Folder, url: &str) -> [Document; 2] {
-    let (moment, _) = in_milliseconds(600);
+    let (moment, _) = in_milliseconds(2000);
     let load = ["-d", "600ms", "-i", "50ms", "-w", "50ms", "-q", "-s", "mix:64=1,300=1", "--at", &moment];
     let programs = [("a.json", &["-R", "2k"][..]), ("b.html", &["-R", "1k", "-c", "2", "-t", "2"])];
     let programs = programs.map(|(name, share)| {
@@ -173,7 +173,7 @@ fn runs_of_different_loads_are_refused_with_the_setting_and_both_values() {
 #[test]
 fn a_measurement_begins_no_sooner_than_it_was_told() {
     let (folder, server) = (Folder::new("merge-at"), RealServer::start());
-    let (moment, nanos) = in_milliseconds(700);
+    let (moment, nanos) = in_milliseconds(2000);
     let url = format!("udp://{}", server.address);
     let file = folder.path("run.json");
     let made = run(&[&url, "-n", "50", "-w", "100ms", "--at", &moment, "-q", "-o", &file]);
@@ -223,4 +223,34 @@ fn the_recipe_for_gnu_parallel_works() {
         return;
     }
     follow("merge-parallel", &recipe("at=$(date -Iseconds -d '+5 sec')\nseq "));
+}
+
+#[test]
+fn the_command_of_the_kubernetes_job_prints_a_run_that_merges() {
+    let (folder, server) = (Folder::new("merge-job"), RealServer::start());
+    let job = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/kubernetes/load.yaml")).unwrap();
+    let args = job.lines().find_map(|line| line.trim().strip_prefix("args: ")).unwrap();
+    let words: Vec<String> = serde_json::from_str(args).unwrap();
+    let (moment, _) = in_milliseconds(2500);
+    let url = format!("udp://{}", server.address);
+    let replaced = words.iter().map(|word| match word.as_str() {
+        "MOMENT" => moment.as_str(),
+        "30s" => "300ms",
+        "udp://$(SHOUT_SERVICE_HOST)" => url.as_str(),
+        other => other,
+    });
+    let arguments: Vec<&str> = replaced.collect();
+    assert_eq!(arguments.iter().zip(&words).filter(|(now, before)| **now != before.as_str()).count(), 3, "{words:?}");
+    // What a pod says on either stream is its log, and the log is the file.
+    let pods = ["run-0.json", "run-1.json"].map(|name| {
+        let log = std::fs::File::create(folder.path(name)).unwrap();
+        let [stdout, stderr] = [log.try_clone().unwrap(), log].map(Stdio::from);
+        command(&[&arguments[..], &["-w", "50ms"]].concat()).stdout(stdout).stderr(stderr).spawn().unwrap()
+    });
+    for mut pod in pods {
+        assert!(pod.wait().unwrap().success());
+    }
+    let output = run(&["merge", &folder.path("run-0.json"), &folder.path("run-1.json"), "--json"]);
+    let all: Document = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(all.config.rate, Some(20_000.0));
 }
