@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hdrhistogram::Histogram;
 use shout_load::report::document::Document;
 
+use crate::schema::{assert_fits, validator};
 use crate::servers::{RealServer, command, run};
 use crate::showing::in_chromium;
 
@@ -39,7 +40,7 @@ impl Drop for Folder {
 /// A moment so many milliseconds from now, as `--at` takes it.
 fn in_milliseconds(milliseconds: u64) -> (String, u64) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + Duration::from_millis(milliseconds);
-    let moment = jiff::Timestamp::from_nanosecond(now.as_nanos() as i128).unwrap();
+    let moment = jiff::Timestamp::from_nanosecond(now.as_nanos().cast_signed()).unwrap();
     (moment.to_string(), now.as_nanos() as u64)
 }
 
@@ -78,6 +79,7 @@ fn two_programs_on_one_server_are_one_load() {
         assert!(screen.contains("a.json  ") && screen.contains("b.html  "), "{screen}");
         assert_eq!(output.status.code(), Some(all.exit.into()), "{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(all, folder.read("all.html"));
+        assert_fits(&validator(), &serde_json::to_value(&all).unwrap());
         assert_eq!(run(&["report", &html]).stdout, screen.into_bytes());
 
         let total = |of: fn(&Document) -> u64| parts.iter().map(of).sum::<u64>();

@@ -3,7 +3,7 @@
 use crate::servers::{DatagramServer, RealServer, run};
 use serde_json::{Value, json};
 
-fn validator() -> jsonschema::Validator {
+pub(crate) fn validator() -> jsonschema::Validator {
     let schema: Value = serde_json::from_str(include_str!("../../run.schema.json")).unwrap();
     jsonschema::draft202012::meta::validate(&schema).unwrap();
     jsonschema::draft202012::new(&schema).unwrap()
@@ -15,7 +15,7 @@ fn document(arguments: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}; it said {stderr:?}"))
 }
 
-fn assert_fits(validator: &jsonschema::Validator, run: &Value) {
+pub(crate) fn assert_fits(validator: &jsonschema::Validator, run: &Value) {
     let faults: Vec<String> =
         validator.iter_errors(run).map(|error| format!("{}: {error}", error.instance_path())).collect();
     assert!(faults.is_empty(), "{faults:#?}");
