@@ -35,7 +35,8 @@ pub struct CrowdOptions {
     pub connect_rate: Option<f64>,
 
     /// Bind sockets to the addresses of this network in turn, for more connections than one address has ports, such as
-    /// 127.0.0.0/8 on loopback; or to a single address
+    /// 127.0.0.0/8 on loopback; or to a single address. Where most ports of an address are taken, Linux needs a
+    /// millisecond to find one: several addresses open 19,000 connections seven times as fast
     #[arg(long, value_parser = source, value_name = "CIDR")]
     pub source: Option<IpNet>,
 }

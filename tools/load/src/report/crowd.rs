@@ -94,7 +94,8 @@ pub(super) fn footprint(memory: &Memory) -> String {
     let Memory { before_bytes, after_bytes, connections, each_bytes, off_bytes } = *memory;
     let kibi = |bytes: u64| count(bytes >> 10);
     let each = if off_bytes > each_bytes.abs() / 2.0 {
-        "too few to tell what each of them takes".to_owned()
+        "what each of them takes cannot be told, be it that they are few or that the server had memory to spare"
+            .to_owned()
     } else {
         format!("{each_bytes:.0} bytes each, ±{}", off_bytes.ceil())
     };

@@ -15,6 +15,10 @@ use crate::recorder;
 /// Connections being opened at once: well below the listen backlog of any server (128 is the smallest common default).
 const OPENING_AT_ONCE: usize = 64;
 
+/// For this long connections are begun before it is looked which have been made. The kernel takes a millisecond to find a
+/// port where most are taken, which would be in the time of all others.
+const DIAL_BUDGET: Nanos = 100_000;
+
 /// Without an answer for this long, an attempt to open a connection has failed.
 pub const CONNECT_TIMEOUT: Nanos = 5 * SECOND;
 
@@ -76,12 +80,17 @@ impl Dialler {
         let (mut open, mut tell_at, mut is_half_told) = (0, 0, false);
         while open < count {
             let most = self.due(clock.now()).min(count).min(open + OPENING_AT_ONCE);
-            while places.len() < most {
+            let until = clock.now() + DIAL_BUDGET;
+            while places.len() < most && clock.now() < until {
                 let token = Token(first_token + places.len());
                 places.push(Some(Opened::NotYet(self.dial(poll.registry(), token, clock.now())?)));
             }
             let is_waiting = places.len() < count && places.len() - open < OPENING_AT_ONCE;
-            let more_at = if is_waiting { self.time_of(places.len()) } else { Nanos::MAX };
+            let more_at = match is_waiting {
+                _ if places.len() < most => 0,
+                true => self.time_of(places.len()),
+                false => Nanos::MAX,
+            };
             let wait = more_at.saturating_sub(clock.now()).min(TELL_INTERVAL);
             match poll.poll(&mut events, Some(Duration::from_nanos(wait))) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
