@@ -26,7 +26,7 @@ Examples:
 
 Every flag can come from the environment, as SHOUT_IDLE_TIMEOUT=1h or SHOUT_SPIN=1; a flag wins over it.
 
-SIGTERM and SIGINT finish what is owed and end the server; a second one ends it at once. SIGHUP, as when the terminal is
+SIGTERM and SIGINT finish what is owed and end the server; a second one ends it at once. SIGHUP, as when the terminal is \
 closed, does the same once, unless nohup has it ignored. SIGUSR1 prints the counters, SIGUSR2 writes the trace.";
 
 /// An upper-case echo service over UDP and TCP: one thread, one event loop.
