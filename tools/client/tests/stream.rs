@@ -202,8 +202,8 @@ fn an_answer_that_is_cut_short_is_1() {
         connection.write_all(&bytes[..bytes.len() / 2].to_ascii_uppercase()).unwrap();
     });
     let line = |came, sent| {
-        let part = format!("within its answer: {came} bytes came for {sent} sent");
-        format!("shout-client: {} closed the connection {part}\n", url(port))
+        let why = format!("within its answer: {came} bytes came for {sent} sent");
+        format!("shout-client: {} closed the connection {why}\n", url(port))
     };
     let output = patient_client(&[&url(port)]).write_stdin("half of it").output().unwrap();
     assert_ended(&output, 1, b"HALF ", &line(5, 10));
