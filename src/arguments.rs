@@ -28,13 +28,13 @@ const PREFIX: &str = "SHOUT_";
 /// `Err` means that the program is done and carries its exit code: 0 after the help or the version went to stdout in
 /// full, 2 after one line on stderr said which argument was refused and why.
 pub fn parse<T: Parser>(arguments: impl IntoIterator<Item = OsString>) -> Result<T, ExitCode> {
-    T::try_parse_from(arguments).map_err(|error| refuse::<T>(&error, ""))
+    T::try_parse_from(with_negative_values(&T::command(), arguments)).map_err(|error| refuse::<T>(&error, ""))
 }
 
 /// Likewise, and takes from the environment what the command line says nothing about. A variable that contradicts a flag
 /// of the line gives way to it.
 pub fn parse_with_environment<T: Parser>(arguments: impl IntoIterator<Item = OsString>) -> Result<T, ExitCode> {
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let arguments = with_negative_values(&T::command(), arguments);
     // What is wrong with the line alone is not the environment's fault.
     let line = T::command().try_get_matches_from(&arguments).map_err(|error| refuse::<T>(&error, ""))?;
     let with = with_environment(&T::command(), &line, &arguments, |name| env::var_os(name));
@@ -43,6 +43,33 @@ pub fn parse_with_environment<T: Parser>(arguments: impl IntoIterator<Item = OsS
         ExitCode::from(BAD_ARGUMENTS)
     })?;
     T::try_parse_from(with).map_err(|error| refuse::<T>(&error, &blamed(T::command(), &error)))
+}
+
+/// The command line with `--timeout -3s` as `--timeout=-3s`. clap would take `-3` for a flag that nobody knows, and the line
+/// that refuses it would not name the one whose value it is.
+fn with_negative_values(command: &Command, arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let takes_value = |word: &str| {
+        std::iter::once(command).chain(command.get_subcommands()).flat_map(Command::get_arguments).any(|flag| {
+            let is_long = flag.get_long().is_some_and(|long| word.strip_prefix("--") == Some(long));
+            let is_short =
+                flag.get_short().is_some_and(|short| word.strip_prefix('-') == Some(short.encode_utf8(&mut [0; 4])));
+            (is_long || is_short) && flag.get_action().takes_values()
+        })
+    };
+    let is_negative = |word: &OsStr| matches!(word.as_encoded_bytes(), [b'-', b'0'..=b'9' | b'.', ..]);
+    let mut joined: Vec<OsString> = Vec::new();
+    let mut has_flags = true;
+    for argument in arguments {
+        has_flags &= argument != "--";
+        match joined.last_mut().filter(|last| has_flags && last.to_str().is_some_and(takes_value)) {
+            Some(flag) if is_negative(&argument) => {
+                flag.push("=");
+                flag.push(argument);
+            }
+            _ => joined.push(argument),
+        }
+    }
+    joined
 }
 
 /// The command line with what the environment adds to it, as if it had been typed first. `Err` says what is wrong.
@@ -174,7 +201,8 @@ mod tests {
     }
 
     fn refusal(arguments: &[&str]) -> String {
-        let error = Sample::try_parse_from([&["sample"], arguments].concat()).unwrap_err();
+        let words = [&["sample"], arguments].concat().into_iter().map(OsString::from);
+        let error = Sample::try_parse_from(with_negative_values(&Sample::command(), words)).unwrap_err();
         one_line(&error.render().to_string())
     }
 
@@ -184,6 +212,7 @@ mod tests {
             (&["--timeout", "soon", "x"][..], &["'soon'", "--timeout", "10ms"][..]),
             (&["--timeout"], &["--timeout", "value is required"]),
             (&["--case", "title", "x"], &["'title'", "--case", "ascii, unicode"]),
+            (&["--timeout", "-3s", "x"], &["'-3s'", "--timeout", "10ms"]),
             (&["--timeuot", "1s"], &["'--timeuot'", "'--timeout'"]),
             (&["--plain", "--case", "ascii", "x"], &["--plain", "--case"]),
             (&["x", "y"], &["'y'"]),
@@ -196,6 +225,20 @@ mod tests {
             for name in named {
                 assert!(line.contains(name), "{arguments:?} gave {line:?}, which does not name {name:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_negative_word_is_a_value_only_behind_a_flag_that_takes_one() {
+        let joined = |words: &[&str]| with_negative_values(&Sample::command(), words.iter().map(OsString::from));
+        assert_eq!(joined(&["sample", "--timeout", "-3s"]), ["sample", "--timeout=-3s"]);
+        for words in [
+            &["sample", "--plain", "-3"][..],
+            &["sample", "--timeout", "--plain"],
+            &["sample", "--timeout=1s", "-3"],
+            &["sample", "--", "--timeout", "-3"],
+        ] {
+            assert_eq!(joined(words), words);
         }
     }
 
