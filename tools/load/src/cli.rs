@@ -190,6 +190,12 @@ pub struct Options {
     #[arg(long, value_parser = stamps, default_value = "1/64", value_name = "1/N|off")]
     pub stamps: u64,
 
+    /// After the run, measure each transport alone and both together, in turns on the same connections and with the same
+    /// load for each: what each takes beside the other, as a multiple of what it takes alone, and how sure that is. Takes
+    /// one and a half times as long again as the run. For echo:// and a constant rate, or none
+    #[arg(long, conflicts_with_all = ["ramp", "plan"])]
+    pub interference: bool,
+
     /// Load before the measurement, answered and then forgotten
     #[arg(short, long, value_parser = units::duration, default_value = "1s")]
     pub warmup: Duration,
@@ -270,6 +276,12 @@ impl Options {
     pub fn plan(&self, target: Target, is_own: bool, random_seed: u64) -> Result<Plan, String> {
         let has_udp = target.protocol != Protocol::Tcp;
         let has_tcp = target.protocol != Protocol::Udp;
+        if self.interference && target.protocol != Protocol::Both {
+            let whom = if is_own { "a server of our own".into() } else { format!("'{target}'") };
+            return Err(format!(
+                "'--interference' is between two transports: it needs a target such as echo://HOST:PORT, and not {whom}"
+            ));
+        }
         let content = self.content();
         if has_udp && content.longest() > LONGEST_DATAGRAM {
             return Err(format!("{} a datagram holds at most {LONGEST_DATAGRAM} bytes", self.refused(true)));
@@ -316,6 +328,7 @@ impl Options {
             seed: self.seed.unwrap_or(random_seed),
             at: self.at,
             interval: self.interval,
+            interference: self.interference,
             crowd: self.crowd.plan(),
         })
     }

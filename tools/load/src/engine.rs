@@ -96,6 +96,8 @@ pub struct Engine {
     /// Which part of the load this engine makes, and the number of its first lane among those of all parts.
     share: Share,
     first_lane: u16,
+    /// The only transport that has a load; `None`: all have.
+    only: Option<Transport>,
     /// Messages that a stream carries before it is replaced; `u64::MAX`: none is.
     lifetime: u64,
     /// The group whose turn it is to send first.
@@ -121,6 +123,7 @@ impl Engine {
             retired: Vec::new(),
             share: Share::WHOLE,
             first_lane: 0,
+            only: None,
             lifetime: u64::MAX,
             first_group: 0,
             started: 0,
@@ -170,6 +173,11 @@ impl Engine {
         (self.share, self.first_lane) = (share, first_lane);
     }
 
+    /// From now on only this transport has a load in each stage, the same as it has beside the others; `None`: all have.
+    pub fn load_only(&mut self, only: Option<Transport>) {
+        self.only = only;
+    }
+
     /// The name of a message, unlike any other's of any engine.
     fn identity(&self, lane: usize, sequence: u64) -> Identity {
         Identity { lane: self.first_lane + lane as u16, sequence }
@@ -206,6 +214,7 @@ impl Engine {
             group.recorder.evidence.begin(now);
             group.ready.clear();
             group.want = match &stage.demand {
+                _ if self.only.is_some_and(|only| only != group.transport) => Want::Nothing,
                 Demand::Closed { .. } => Want::Answers,
                 Demand::Open { profile, process, window } => {
                     // The sum of independent Poisson processes is one, and evenly offset metronomes make one.
@@ -238,8 +247,8 @@ impl Engine {
         lane.is_queued = false;
         lane.is_blocked = false;
         lane.places.clear();
-        if let Demand::Closed { window } = *demand {
-            let window = if self.only_one_fits(index) { 1 } else { window };
+        if let (Demand::Closed { window }, Want::Answers) = (demand, &self.groups[self.lanes[index].group].want) {
+            let window = if self.only_one_fits(index) { 1 } else { *window };
             self.lanes[index].places.extend(std::iter::repeat_n(now, window));
         }
         self.retire_if_due(index);

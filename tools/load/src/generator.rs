@@ -178,6 +178,11 @@ impl Generator {
         self.engine.take_part(share, first_lane);
     }
 
+    /// See [`Engine::load_only`].
+    pub fn load_only(&mut self, only: Option<Transport>) {
+        self.engine.load_only(only);
+    }
+
     /// Cuts every stage from now on into intervals of this length, above 0.
     pub fn record_intervals(&mut self, length: Nanos) {
         self.engine.record_intervals(length);

@@ -22,6 +22,7 @@
 //!  whether to believe it: floor, observer (what the machine did) ──▶ verdict (statistics, loss) ──▶ gates
 //!  repeats ── whole runs, several of them: what does one run not know of itself?
 //!  until ── has a run measured closely enough to stop?
+//!  interference ── what one transport takes beside the other, and alone
 //!  companions ── idle connections, slow readers and half-closers beside those that are measured
 //!  curves ── how much can a server take, and how slow does it get on the way?
 //!  team ── several generators, each on a thread, that make one load    merge ── the same of several programs or machines
@@ -45,6 +46,7 @@ pub mod floor;
 pub mod gates;
 pub mod generator;
 pub mod host;
+pub mod interference;
 pub mod intervals;
 pub mod lab;
 pub mod late;

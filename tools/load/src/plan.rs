@@ -64,6 +64,8 @@ pub struct Plan {
     pub at: Option<u64>,
     /// How finely the measurement is recorded over time; above 0.
     pub interval: Duration,
+    /// Whether to measure each transport alone as well, and what it takes beside the other.
+    pub interference: bool,
     /// What becomes of connections, and which others stand beside them.
     pub crowd: Crowd,
 }

@@ -189,6 +189,9 @@ impl View {
         let at = match part {
             Part::Opening { open, of } => return line + &format!("{open} of {of} connections open"),
             Part::Waiting { left } => return line + &format!("begins in {} s", left.div_ceil(SECOND)),
+            Part::Apart { done, of } => {
+                return line + &format!("each transport alone and both together: {done} of {of} parts");
+            }
             Part::WarmUp => "warming up".into(),
             Part::Measurement => self.course(elapsed, totals.sent) + &known(progress),
         };

@@ -12,6 +12,7 @@ pub mod document;
 pub mod files;
 pub mod hgrm;
 pub mod hlog;
+mod interference;
 pub mod intervals;
 pub mod merged;
 pub mod page;

@@ -1,5 +1,6 @@
 //! One run from start to end: warm up, drain, measure, drain, observe both processes, sum up. Does I/O.
 
+mod apart;
 mod opening;
 mod waiting;
 mod watcher;
@@ -72,6 +73,13 @@ pub enum Part {
     WarmUp,
     /// Its figures count.
     Measurement,
+    /// Each transport alone and both together, in turns.
+    Apart {
+        /// So many parts are over.
+        done: usize,
+        /// Of so many.
+        of: usize,
+    },
 }
 
 /// How far a run is, for whoever watches it.
@@ -123,7 +131,11 @@ pub fn measure(plan: &Plan, context: &Context, watch: &mut dyn FnMut(&Progress) 
     waiting::for_warm_up(plan, watch)?;
     session.warm_up(plan, watch)?;
     waiting::for_measurement(plan, watch)?;
-    session.measure(plan, watch)
+    let mut document = session.measure(plan, watch)?;
+    if plan.interference && !document.time.interrupted {
+        document.interference = session.interference(plan, watch)?;
+    }
+    Ok(document)
 }
 
 /// Open connections to a target, on which any number of measurements can be made one after the other.
@@ -330,6 +342,7 @@ fn document(plan: &Plan, context: &Context, team: &Team, parts: Parts) -> Docume
         in_flight: facts.little.map(|(mean, little)| InFlight { mean, little }),
         latency: Latencies::of(&total, measured.effective_size(), connect_times.as_ref()),
         per_transport,
+        interference: None,
         per_size: BySize::all(&total.by_size),
         intervals,
         server: parts.server,

@@ -119,6 +119,11 @@ impl Team {
         Ok(Team { members, clock, looks: false })
     }
 
+    /// See [`Engine::load_only`].
+    pub fn load_only(&mut self, only: Option<Transport>) {
+        self.members.iter_mut().for_each(|member| member.generator.load_only(only));
+    }
+
     /// Cuts every stage from now on into intervals of this length, above 0.
     pub fn record_intervals(&mut self, length: Nanos) {
         self.members.iter_mut().for_each(|member| member.generator.record_intervals(length));

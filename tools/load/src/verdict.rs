@@ -113,6 +113,12 @@ pub struct Facts {
     pub own_tail: Option<(f64, Nanos)>,
 }
 
+/// Whether a generator that used such a share of its processor, and waited for it for such a share of the time, was too
+/// busy to be believed.
+pub fn is_busy(own_cpu: f64, waited: f64) -> bool {
+    checks::is_busy(own_cpu, waited)
+}
+
 /// Judges a measurement.
 pub fn judge(facts: &Facts) -> Validity {
     let mut made = Vec::new();

@@ -63,6 +63,7 @@ fn allocations_of(demand: Demand) -> u64 {
         seed: 1,
         at: None,
         interval: Duration::from_secs(1),
+        interference: false,
         crowd: Crowd::default(),
     };
     let clock = Clock::start();

@@ -215,7 +215,7 @@ fn starts(options: &Options) -> Result<[Start; 2], Refused> {
     }
 }
 
-fn geometric_mean(values: impl Iterator<Item = f64> + Clone) -> f64 {
+pub(crate) fn geometric_mean(values: impl Iterator<Item = f64> + Clone) -> f64 {
     let count = values.clone().count().max(1) as f64;
     (values.map(|value| value.max(f64::MIN_POSITIVE).ln()).sum::<f64>() / count).exp()
 }

@@ -96,6 +96,11 @@ pub struct Pair {
 /// The difference over blocks, each of which measured both: a studentised bootstrap over the blocks (Efron and
 /// Tibshirani 1993, §12.5), which is right for few blocks too. `None` for fewer than four blocks, or without a value.
 pub fn over_blocks(blocks: &[Pair], seed: u64) -> Option<Difference> {
+    over_blocks_among(blocks, FIGURES.len(), seed)
+}
+
+/// The same, where so many differences are read together.
+pub fn over_blocks_among(blocks: &[Pair], differences: usize, seed: u64) -> Option<Difference> {
     const FEWEST: usize = 4;
     let usable = |pair: &&Pair| pair.a > 0.0 && pair.b > 0.0;
     let values: Vec<f64> = blocks.iter().filter(usable).map(|pair| (pair.b / pair.a).ln()).collect();
@@ -119,7 +124,7 @@ pub fn over_blocks(blocks: &[Pair], seed: u64) -> Option<Difference> {
         })
         .collect();
     ts.sort_unstable_by(f64::total_cmp);
-    let tail = (RESAMPLES as f64 * 0.05 / 2.0 / FIGURES.len() as f64) as usize;
+    let tail = (RESAMPLES as f64 * 0.05 / 2.0 / differences as f64) as usize;
     let (low, high) = (mean - error * ts[RESAMPLES - 1 - tail], mean - error * ts[tail]);
     Some(Difference::of_logarithms(mean, low, high))
 }

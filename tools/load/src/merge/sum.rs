@@ -98,6 +98,7 @@ pub(super) fn merge(sources: &[Source], command: &[String]) -> Document {
         until: None,
         beside: None,
         server_memory: None,
+        interference: None,
         merged: Some(Merged { parts, common_ns, rated_ns }),
     }
 }

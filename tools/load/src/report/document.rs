@@ -31,6 +31,7 @@ use super::until::Until;
 use super::worst::InFlight;
 use crate::companions::Tally;
 use crate::floor::Floor;
+use crate::interference::Interference;
 use crate::observer::Memory;
 use crate::verdict::Validity;
 
@@ -87,6 +88,9 @@ pub struct Document {
     pub latency: Latencies,
     /// The same for each transport.
     pub per_transport: BTreeMap<String, PerTransport>,
+    /// How the transports get in each other's way, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub interference: Option<Interference>,
     /// The same for each size, or for each range of sizes, where messages differ in size.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub per_size: Vec<BySize>,

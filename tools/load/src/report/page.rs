@@ -5,6 +5,7 @@
 
 mod breakdown;
 mod checks;
+mod interference;
 mod latencies;
 mod losses;
 mod merged;
@@ -34,6 +35,7 @@ pub fn html(run: &Document) -> String {
         format!("<p class=\"summary\">{}</p>", escape(&summary(run))),
         section("Merged from", &merged::part(run)),
         section("Latency", &(spectrum::figure(run) + &latencies::tables(run))),
+        section("One transport beside the other", &interference::part(run)),
         section("Over time", &timeline::figure(run)),
         section("Where the time goes", &breakdown::figure(run)),
         section("Messages", &setting::messages(run)),

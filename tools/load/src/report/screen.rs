@@ -16,6 +16,7 @@ pub fn text(run: &Document) -> String {
     let _ = latencies(&mut text, run);
     let _ = super::breakdown::lines(&mut text, run);
     let _ = super::worst::lines(&mut text, run);
+    let _ = super::interference::lines(&mut text, run);
     let _ = super::by_size::table(&mut text, run);
     let _ = distribution::lines(&mut text, &run.latency.response);
     let _ = super::sparkline::over_time(&mut text, run);

@@ -50,8 +50,9 @@ impl<'a> Watcher<'a> {
         team.run(stage, &mut watch)
             .map_err(|error| Failure(format!("the run of {} broke off: {error}", self.plan.target)))?;
         let totals = team.totals();
-        // Where other programs had all the processors, nothing may have been sent to warm up.
-        let was_idle = part == Part::WarmUp && totals.sent == 0 && team.broken_by().is_none() && team.has_live_lanes();
+        // Where other programs had all the processors, nothing may have been sent to warm up, or in a short part.
+        let was_idle =
+            part != Part::Measurement && totals.sent == 0 && team.broken_by().is_none() && team.has_live_lanes();
         if totals.replied + totals.wrong_answers > 0 || self.interrupted || was_idle {
             return Ok(());
         }

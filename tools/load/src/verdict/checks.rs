@@ -145,6 +145,11 @@ pub(super) fn headroom(facts: &Facts) -> Option<Check> {
     Some(check("own_cpu", verdict, own, BUSY, "generator had headroom", why))
 }
 
+/// See [`super::is_busy`].
+pub(super) fn is_busy(own_cpu: f64, waited: f64) -> bool {
+    own_cpu > BUSY || waited > WAITED.invalid
+}
+
 pub(super) fn waited(share: f64) -> Check {
     let why = format!(
         "the generator waited {:.1}% of the time for a processor, and every message in flight with it; run less beside \

@@ -4,6 +4,7 @@ mod belief;
 mod crowd;
 mod curves;
 mod faults;
+mod interference;
 mod lab;
 mod merge;
 mod page;

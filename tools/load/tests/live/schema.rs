@@ -62,7 +62,8 @@ fn runs_of_every_kind_fit_the_published_schema() {
             },
         );
     let lossy = document(&[&lossy.url(), "-n", "60", "-R", "1k", "--timeout", "80ms"]);
-    for run in [&stamped, &streams, &both, &ramp, &until, &lossy] {
+    let apart = document(&[&echo, "-R", "2k", "-d", "200ms", "--interference"]);
+    for run in [&apart, &stamped, &streams, &both, &ramp, &until, &lossy] {
         assert_fits(&validator, run);
     }
     // What need not be there was there, so that it has been looked at.
@@ -77,6 +78,7 @@ fn runs_of_every_kind_fit_the_published_schema() {
         (&streams, "/companions/idle/opened"),
         (&streams, "/companions/slow_readers/opened"),
         (&streams, "/companions/half_closers/completed"),
+        (&apart, "/interference/effects/7/alone"),
         (&both, "/per_transport/tcp/counts/sent"),
         (&both, "/per_size/1/response"),
         (&both, "/config/late"),

@@ -6,6 +6,7 @@ mod capacity;
 mod churn;
 mod differences;
 mod faults;
+mod interference;
 mod late;
 mod memory;
 mod omission;
@@ -29,6 +30,6 @@ use shout_load::recorder::{Counts, Recorder};
 use shout_load::schedule::{Arrivals, Process, Profile, Segment};
 
 use simulator::{
-    MICROSECOND, MILLISECOND, engine, milliseconds, open, recorder, simulate, so_many, stalled, stalling_server,
-    three_seconds,
+    MICROSECOND, MILLISECOND, engine, milliseconds, open, recorder, simulate, simulate_lanes, so_many, stalled,
+    stalling_server, three_seconds,
 };

@@ -44,6 +44,19 @@ pub(crate) fn simulate_watched(
     server: &mut Server,
     is_enough: &mut dyn FnMut(&Engine, Nanos) -> bool,
 ) -> Nanos {
+    let mut server = |_, now, message: &[u8]| server(now, message);
+    simulate_lanes(engine, &|_| transport, stage, start, &mut server, is_enough)
+}
+
+/// The same with lanes of several transports, which the server is told.
+pub(crate) fn simulate_lanes(
+    engine: &mut Engine,
+    transport_of: &dyn Fn(usize) -> Transport,
+    stage: &Stage,
+    start: Nanos,
+    server: &mut dyn FnMut(Transport, Nanos, &[u8]) -> Vec<(Nanos, Vec<u8>)>,
+    is_enough: &mut dyn FnMut(&Engine, Nanos) -> bool,
+) -> Nanos {
     let mut now = start;
     let mut answers: BinaryHeap<UnderWay> = BinaryHeap::new();
     let mut order = 0;
@@ -57,7 +70,7 @@ pub(crate) fn simulate_watched(
         }
         while answers.peek().is_some_and(|Reverse((time, ..))| *time <= now) {
             let Reverse((_, _, lane, bytes)) = answers.pop().unwrap();
-            match transport {
+            match transport_of(lane) {
                 Transport::Udp => engine.datagram(lane, &bytes, now),
                 Transport::Tcp => engine.stream(lane, &bytes, now),
             }
@@ -74,7 +87,7 @@ pub(crate) fn simulate_watched(
             engine.compose(lane, now, Room::ONE, &mut outbox);
             assert_eq!(outbox.messages(), 1);
             engine.sent(lane, 1, now);
-            for (time, bytes) in server(now, outbox.bytes()) {
+            for (time, bytes) in server(transport_of(lane), now, outbox.bytes()) {
                 assert!(time > now, "an answer takes time");
                 answers.push(Reverse((time, order, lane, bytes)));
                 order += 1;

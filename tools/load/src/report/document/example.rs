@@ -52,6 +52,7 @@ impl Document {
             in_flight: None,
             latency: latencies,
             per_transport: BTreeMap::new(),
+            interference: None,
             per_size: Vec::new(),
             intervals: Vec::new(),
             server: None,
