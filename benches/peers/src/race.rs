@@ -16,12 +16,15 @@ use clap::Parser;
 use clap::builder::PossibleValuesParser;
 use serde_json::json;
 use shout::target::Protocol;
+use shout_load::report::document::Document;
 
 use crate::contestant::{self, Contestant, Field, Programs};
 use crate::ending;
 use crate::measurement::{Attempt, Faults, Figures, Length, Load, Place, Stop, column, turns};
 use crate::statistics::Spread;
 use crate::table::{Style, Table, cell, extremes, figure, grouped, ratio};
+
+mod page;
 
 const NAME: &str = "race";
 
@@ -83,6 +86,28 @@ struct Options {
     /// Write each measurement to a file as it is made: a line of JSON with the whole report of the load tool
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+
+    /// Write the race as a page as well: an .html file
+    #[arg(short, long, value_name = "FILE", value_parser = page_file)]
+    output: Option<PathBuf>,
+}
+
+fn page_file(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if path.extension().is_some_and(|extension| extension == "html") {
+        Ok(path)
+    } else {
+        Err("a page is an .html file".into())
+    }
+}
+
+/// The same path, if it can be written to: asked before the start, so that it does not cost a race, and without taking away
+/// the page that may be there.
+fn writable(path: PathBuf) -> Result<PathBuf, Stop> {
+    match File::options().append(true).create(true).open(&path) {
+        Ok(_) => Ok(path),
+        Err(error) => Err(Stop::Failure(format!("cannot write {}: {error}", path.display()))),
+    }
 }
 
 fn scenario_names() -> PossibleValuesParser {
@@ -119,6 +144,13 @@ struct Race {
     length: Length,
     style: Style,
     json: Option<File>,
+    page: Option<PathBuf>,
+}
+
+/// What came of one load: for each contestant its figures in each round, if there are any, and its part of the page.
+struct Results {
+    figures: Vec<Vec<Option<Figures>>>,
+    documents: Vec<Vec<Document>>,
 }
 
 impl Race {
@@ -143,36 +175,49 @@ impl Race {
             length: Length::of(options.field.seconds.unwrap_or(seconds)),
             style: if options.markdown { Style::Markdown } else { Style::Plain },
             json: options.json.as_ref().map(create).transpose()?,
+            page: options.output.clone().map(writable).transpose()?,
         })
     }
 
     fn run(mut self, out: &mut dyn Write) -> Result<(), Stop> {
-        writeln!(out, "{}; {}\n", self.length.describe(self.rounds), self.place.describe())?;
+        let setting = format!("{}; {}", self.length.describe(self.rounds), self.place.describe());
+        writeln!(out, "{setting}\n")?;
         let mut faults = Faults::default();
+        let (mut heats, mut saved) = (Vec::new(), Vec::new());
         for scenario in self.scenarios.clone() {
             let results = self.race(&scenario, &mut faults)?;
-            out.write_all(self.report(&scenario, &results).as_bytes())?;
+            let report = self.report(&scenario, &results.figures);
+            out.write_all(report.as_bytes())?;
             out.flush()?;
+            saved.push(self.saved(&scenario, &results.figures));
+            heats.push(self.heat(&scenario, &results, report));
         }
-        out.write_all(legend(&self.contestants[self.reference()].name).as_bytes())?;
+        let legend = legend(&self.contestants[self.reference()].name);
+        out.write_all(legend.as_bytes())?;
+        if let Some(path) = &self.page {
+            std::fs::write(path, self.html(setting, legend, &heats, &saved))?;
+            writeln!(out, "wrote {}", path.display())?;
+        }
         faults.verdict()
     }
 
-    /// All rounds under one load: for each contestant its figures in each round, if there are any.
-    fn race(&mut self, scenario: &Scenario, faults: &mut Faults) -> Result<Vec<Vec<Option<Figures>>>, Stop> {
-        let mut results = vec![Vec::new(); self.contestants.len()];
+    /// All rounds under one load.
+    fn race(&mut self, scenario: &Scenario, faults: &mut Faults) -> Result<Results, Stop> {
+        let number = self.contestants.len();
+        let mut results = Results { figures: vec![Vec::new(); number], documents: vec![Vec::new(); number] };
         for round in 0..self.rounds {
             for index in turns(self.contestants.len(), round) {
                 let contestant = &self.contestants[index];
                 let Scenario { name: label, ref load, .. } = *scenario;
                 let attempt = Attempt { contestant, load, length: self.length, round, label };
                 let document = faults.judge(&attempt, self.place.measure(&attempt))?;
-                results[index].push(document.as_ref().map(Figures::from));
-                if let (Some(document), Some(file)) = (document, &mut self.json) {
+                results.figures[index].push(document.as_ref().map(Figures::from));
+                if let (Some(document), Some(file)) = (&document, &mut self.json) {
                     let name = &contestant.name;
                     let line = json!({"scenario": label, "round": round, "contestant": name, "document": document});
                     writeln!(file, "{line}")?;
                 }
+                results.documents[index].extend(document);
             }
         }
         Ok(results)

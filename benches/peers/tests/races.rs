@@ -61,9 +61,10 @@ fn datagram_server(name: &str, answer: &str) -> String {
 
 #[test]
 fn two_contestants_race_and_every_figure_is_there() {
-    let json = scratch("race.json");
+    let (json, page) = (scratch("race.json"), scratch("race.html"));
     let mut words = vec!["--contestants", "shout,naive-mio", "--scenarios", "udp-64,tcp-64"];
     words.extend(["--rounds", "2", "--seconds", SHORT, "--json", json.to_str().unwrap()]);
+    words.extend(["-o", page.to_str().unwrap()]);
     let (output, code) = run(RACE, &words);
     assert_eq!(code, ExitCode::SUCCESS, "{output}");
     for contestant in ["shout", "naive-mio", "shout again"] {
@@ -91,6 +92,21 @@ fn two_contestants_race_and_every_figure_is_there() {
     servers.dedup();
     assert_eq!(servers.len(), documents.len(), "each measurement has a server started for it");
     fs::remove_file(json).unwrap();
+
+    let html = fs::read_to_string(&page).unwrap();
+    let inside: serde_json::Value = serde_json::from_str(shout_load::report::page::run_inside(&html).unwrap()).unwrap();
+    assert_eq!(inside["schema"], "shout-race/1");
+    let contestants = |load: usize| inside["loads"][load]["contestants"].as_array().unwrap();
+    for load in [0, 1] {
+        let names: Vec<_> = contestants(load).iter().map(|one| one["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["shout", "naive-mio", "shout again"]);
+        assert!(contestants(load).iter().all(|one| one["times_the_rate"]["median"].as_f64().unwrap() > 0.0));
+        assert!(html.contains(inside["loads"][load]["title"].as_str().unwrap()));
+    }
+    // A rate of each under both loads, and the time that it cost where the system tells.
+    let columns = if cfg!(target_os = "linux") { 2 } else { 1 };
+    assert_eq!(html.matches("class=\"mark").count(), columns * 2 * 3);
+    fs::remove_file(page).unwrap();
 }
 
 #[test]
@@ -210,6 +226,7 @@ fn bad_arguments_end_with_code_2_and_no_output() {
             assert_eq!(run(program, words), (String::new(), ExitCode::from(2)), "{words:?}");
         }
     }
+    assert_eq!(run(RACE, &["-o", "race.pdf"]), (String::new(), ExitCode::from(2)));
     assert_eq!(run(RACE, &["--scenarios", "udp-65"]), (String::new(), ExitCode::from(2)));
     assert_eq!(run(CURVES, &["--curves", "steep"]), (String::new(), ExitCode::from(2)));
 }

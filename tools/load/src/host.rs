@@ -48,10 +48,19 @@ mod linux {
     use rustix::process::Pid;
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-    /// The processors that this process may use, in order.
+    /// The processors that the calling thread may use, in order.
     pub fn processors() -> Vec<Cpu> {
-        let allowed = sched_getaffinity(None);
-        allowed.map_or_else(|_| vec![0], |set| (0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect())
+        sched_getaffinity(None).map_or_else(|_| vec![0], |set| numbers(&set))
+    }
+
+    /// The processors that the first thread of a process may use, in order.
+    pub fn processors_of(pid: u32) -> Option<Vec<Cpu>> {
+        let set = sched_getaffinity(Some(Pid::from_raw(pid.cast_signed())?)).ok()?;
+        Some(numbers(&set))
+    }
+
+    fn numbers(set: &CpuSet) -> Vec<Cpu> {
+        (0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect()
     }
 
     /// Binds the calling thread, or the first thread of the process `pid`, to one processor; says whether it worked.
@@ -109,7 +118,7 @@ mod linux {
 }
 
 #[cfg(target_os = "linux")]
-pub use linux::{cpu_time, listener, name, pin, processors};
+pub use linux::{cpu_time, listener, name, pin, processors, processors_of};
 
 #[cfg(not(target_os = "linux"))]
 mod elsewhere {
@@ -118,6 +127,11 @@ mod elsewhere {
     /// One, of which nothing more is known.
     pub fn processors() -> Vec<Cpu> {
         vec![0]
+    }
+
+    /// Not on this system.
+    pub fn processors_of(_pid: u32) -> Option<Vec<Cpu>> {
+        None
     }
 
     /// Not on this system.
@@ -142,7 +156,7 @@ mod elsewhere {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub use elsewhere::{cpu_time, listener, name, pin, processors};
+pub use elsewhere::{cpu_time, listener, name, pin, processors, processors_of};
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {

@@ -173,6 +173,11 @@ impl Session {
         Ok(Session { context, address, floor, pinned_to, team, companions, memory, local, server, warmup_ns: 0 })
     }
 
+    /// The server's process, where it runs on this machine and was found.
+    pub fn server(&self) -> Option<u32> {
+        self.server
+    }
+
     /// The engine of the first generator, with what the last measurement left in it.
     pub fn engine(&self) -> &Engine {
         self.team.first()

@@ -3,16 +3,17 @@
 //! ```text
 //!  Growing ──first failure──▶ Bisecting ──close enough──▶ confirm the lower end ──▶ confirm the upper end ──▶ Done
 //!  (short trials, doubling)   (short trials)              (long trials, stepping    (the same, upwards)
-//!                                                          down until one is sure)
+//!      ▲                                                   down until one is sure)        │
+//!      └──────────────────────────── it surely holds there after all ─────────────────────┘
 //! ```
 //!
 //! Short trials only find the place; what the answer claims rests on long ones alone. All rates are achieved rates, those
-//! at which messages really left: a search on requested rates would go on rising while nothing changes.
+//! at which messages really left: a search on requested rates would go on rising while nothing changes. What a trial is,
+//! and how it is judged, is [`super::aim`]'s business.
 
 use serde::{Deserialize, Serialize};
 
 use super::judge::Judgement;
-use crate::clock::Nanos;
 
 /// Long trials for each bound. With more, one of them would sooner or later be sure by chance.
 pub const MOST_CONFIRMATIONS: usize = 4;
@@ -25,6 +26,10 @@ const MOST_SHORT_TRIALS: usize = 30;
 /// is taken for a limit ends the growth.
 const MOST_RETRIES: usize = 2;
 
+/// How often the growth goes on from a rate that seemed to fail in a short trial and surely held in a long one: a machine
+/// that stalls for a moment must not end it.
+const MOST_RETURNS: usize = 2;
+
 /// What to search.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
@@ -36,10 +41,6 @@ pub struct Limits {
     pub most: f64,
     /// How close the ends may come, as a share of the rate: above 0.
     pub precision: f64,
-    /// How long a short trial sends.
-    pub trial: Nanos,
-    /// How long a long one does.
-    pub confirm: Nanos,
 }
 
 /// What to do next.
@@ -49,8 +50,8 @@ pub enum Step {
     Try {
         /// Messages a second.
         rate: f64,
-        /// How long to send.
-        length: Nanos,
+        /// Whether the answer will rest on it: a long trial then, otherwise a short one.
+        is_long: bool,
     },
     /// The search is over.
     Done(Answer),
@@ -59,6 +60,7 @@ pub enum Step {
 /// Why a bound is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Limit {
     /// The search found the server's limit.
     Server,
@@ -72,10 +74,11 @@ pub enum Limit {
 
 /// Between what the capacity lies, with 95 % confidence for both ends together.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Answer {
-    /// The greatest rate that surely held; `None` where no rate did.
+    /// The greatest rate that surely held, in messages a second; null where no rate did.
     pub lower: Option<f64>,
-    /// The smallest that surely failed; `None` where `limit` says why there is none.
+    /// The smallest that surely failed, in messages a second; null where `limit` says why there is none.
     pub upper: Option<f64>,
     /// What ended the search upwards.
     pub limit: Limit,
@@ -96,6 +99,7 @@ pub struct Search {
     phase: Phase,
     short_trials: usize,
     retries: usize,
+    returns: usize,
     rate: f64,
     /// The greatest rate that seemed to hold, and the smallest that seemed not to.
     holds_at: Option<f64>,
@@ -115,6 +119,7 @@ impl Search {
             phase: Phase::Short,
             short_trials: 0,
             retries: 0,
+            returns: 0,
             rate,
             holds_at: None,
             fails_at: None,
@@ -126,8 +131,8 @@ impl Search {
     /// What to do next.
     pub fn next(&self) -> Step {
         match self.phase {
-            Phase::Short => Step::Try { rate: self.rate, length: self.limits.trial },
-            Phase::Lower { rate, .. } | Phase::Upper { rate, .. } => Step::Try { rate, length: self.limits.confirm },
+            Phase::Short => Step::Try { rate: self.rate, is_long: false },
+            Phase::Lower { rate, .. } | Phase::Upper { rate, .. } => Step::Try { rate, is_long: true },
             Phase::Done => Step::Done(self.answer),
         }
     }
@@ -140,7 +145,7 @@ impl Search {
                 self.learn(achieved, judgement);
                 let is_found = judgement.holds && judgement.is_sure;
                 if is_found || tried + 1 == MOST_CONFIRMATIONS || rate <= self.limits.least {
-                    self.confirm_upper();
+                    self.confirm_upper(judgement);
                 } else {
                     let rate = (rate * (1.0 - self.step(tried))).max(self.limits.least);
                     self.phase = Phase::Lower { rate, tried: tried + 1 };
@@ -148,12 +153,15 @@ impl Search {
             }
             Phase::Upper { rate, tried } => {
                 self.learn(achieved, judgement);
+                let surely_holds = judgement.holds && judgement.is_sure && !judgement.is_generators;
                 if self.answer.upper.is_some() {
                     self.finish(Limit::Server);
                 } else if rate >= self.limits.most && judgement.holds {
                     self.finish(Limit::Range);
+                } else if surely_holds && self.returns < MOST_RETURNS {
+                    self.grow_on_from(achieved);
                 } else if tried + 1 == MOST_CONFIRMATIONS {
-                    self.finish(if judgement.is_generators { Limit::Generator } else { Limit::Unclear });
+                    self.finish(undecided(judgement));
                 } else if judgement.is_generators && !judgement.holds {
                     self.phase = Phase::Upper { rate, tried: tried + 1 };
                 } else {
@@ -209,13 +217,24 @@ impl Search {
         };
     }
 
-    fn confirm_upper(&mut self) {
+    /// `last` is what the last trial for the lower end came to.
+    fn confirm_upper(&mut self, last: Judgement) {
         self.phase = match (self.fails_at, self.limit) {
             (Some(_), Limit::Generator) => return self.finish(Limit::Generator),
+            (None, _) if self.answer.lower.is_none() => return self.finish(undecided(last)),
             (None, _) => return self.finish(Limit::Range),
             (Some(_), _) if self.answer.upper.is_some() => return self.finish(Limit::Server),
             (Some(rate), _) => Phase::Upper { rate, tried: 0 },
         };
+    }
+
+    /// Back to short trials, without what they said of rates that are not too high after all.
+    fn grow_on_from(&mut self, rate: f64) {
+        self.returns += 1;
+        (self.short_trials, self.retries) = (0, 0);
+        (self.holds_at, self.fails_at) = (Some(rate), None);
+        self.rate = (2.0 * rate).min(self.limits.most);
+        self.phase = Phase::Short;
     }
 
     /// What is sure about a rate that was tried for long enough.
@@ -243,20 +262,30 @@ impl Search {
     }
 }
 
+/// What ends a search whose last trial proved nothing.
+fn undecided(last: Judgement) -> Limit {
+    if last.is_generators { Limit::Generator } else { Limit::Unclear }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { first: 1e3, least: 10.0, most: 1e8, precision: 0.05, trial: 1, confirm: 10 };
+    const LIMITS: Limits = Limits { first: 1e3, least: 10.0, most: 1e8, precision: 0.05 };
 
     /// Searches a server that is judged so, and returns the answer and the number of trials.
     fn search(limits: Limits, server: impl Fn(f64) -> (f64, Judgement)) -> (Answer, usize) {
+        search_in_two_ways(limits, |rate, _| server(rate))
+    }
+
+    /// The same where a short trial may say something else than a long one.
+    fn search_in_two_ways(limits: Limits, server: impl Fn(f64, bool) -> (f64, Judgement)) -> (Answer, usize) {
         let mut search = Search::new(limits);
         for trials in 0..100 {
             match search.next() {
                 Step::Done(answer) => return (answer, trials),
-                Step::Try { rate, .. } => {
-                    let (achieved, judgement) = server(rate);
+                Step::Try { rate, is_long } => {
+                    let (achieved, judgement) = server(rate, is_long);
                     search.note(achieved, judgement);
                 }
             }
@@ -308,6 +337,40 @@ mod tests {
         };
         let (answer, _) = search(LIMITS, server);
         assert!(answer.lower.unwrap() <= 5e4 && answer.upper.unwrap() > 5e4, "{answer:?}");
+    }
+
+    #[test]
+    fn a_server_that_stalled_once_in_a_short_trial_is_not_taken_to_be_that_slow() {
+        let stalled = std::cell::Cell::new(0);
+        let server = |rate: f64, is_long: bool| {
+            let stalls = !is_long && rate >= 2e3 && stalled.get() < 2;
+            stalled.set(stalled.get() + usize::from(stalls));
+            (rate, sure(rate <= 5e4 && !stalls))
+        };
+        let (answer, trials) = search_in_two_ways(LIMITS, server);
+        let (lower, upper) = (answer.lower.unwrap(), answer.upper.unwrap());
+        assert!(lower <= 5e4 && upper > 5e4 && upper < 1.06 * lower && trials < 60, "{answer:?} after {trials}");
+    }
+
+    #[test]
+    fn a_server_that_stalls_in_every_short_trial_has_an_end_all_the_same() {
+        let server = |rate: f64, is_long: bool| (rate, sure(is_long || rate < 2e3));
+        let (answer, trials) = search_in_two_ways(LIMITS, server);
+        assert!(
+            answer.lower.unwrap() > 2e3 && answer.limit == Limit::Unclear && trials < 100,
+            "{answer:?} after {trials}"
+        );
+    }
+
+    #[test]
+    fn where_nothing_was_proved_the_range_is_not_to_blame() {
+        for (is_generators, limit) in [(true, Limit::Generator), (false, Limit::Unclear)] {
+            let server = |rate: f64, is_long: bool| {
+                (rate, Judgement { is_sure: false, is_generators: is_long && is_generators, ..sure(true) })
+            };
+            let (answer, _) = search_in_two_ways(Limits { most: 8e3, ..LIMITS }, server);
+            assert_eq!((answer.lower, answer.limit), (None, limit));
+        }
     }
 
     #[test]

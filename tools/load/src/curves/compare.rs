@@ -1,31 +1,23 @@
 //! `shout-load compare`: two saved runs, or two live servers measured in turns. Does I/O.
-//!
-//! Live, each block measures A, B, B and A again, so that whatever drifts (temperature, neighbours, the frequency of the
-//! processor) meets both alike, and a block's difference owes nothing to it. The same is done first with A against A,
-//! on connections of their own: what that seems to differ by is the noise floor, below which no difference is called.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use shout::target::{Protocol, Target};
 
-use super::difference::{self, FIGURES, Figure, Measured, Pair};
-use super::result::{Comparison, Row};
-use super::setup::{self, Common, generator_was_busy};
+use super::blocks::{self, Part};
+use super::difference::{self, FIGURES, Figure, Measured};
+use super::result::{Belief, Comparison, Row, Server};
+use super::setup::{self, Common};
 use super::side::{Side, Start, Started};
 use crate::cli::{positive_duration, rate};
-use crate::clock::SECOND;
-use crate::gates;
 use crate::gates::{Standing, share};
-use crate::loss::all_in;
 use crate::plan::{Plan, nanos};
 use crate::program::{Refused, Signals, complain, random_seed};
-use crate::recorder::histogram;
-use crate::report::document::Document;
 use crate::run::{Context, Failure, exit};
 use crate::saved::{self, Kept};
+use crate::verdict::Verdict;
 
 /// Load on fresh connections that is forgotten.
 const WARM_UP: Duration = Duration::from_millis(500);
@@ -54,15 +46,16 @@ pub struct Options {
     #[arg(short = 'R', long, value_parser = rate)]
     rate: Option<f64>,
 
-    /// Blocks, each of which measures A, B, B and A
+    /// Blocks, each of which measures A, B and A once more, for the noise floor, and then all three in reverse
     #[arg(long, value_name = "N", default_value = "20", value_parser = number_of_blocks)]
     blocks: usize,
 
-    /// How long each of the four parts of a block is
+    /// How long each of the six parts of a block is
     #[arg(long, value_name = "TIME", value_parser = positive_duration, default_value = "250ms")]
     slice: Duration,
 
-    /// Exit code 3 if B is worse than A by more than this in p50, p99 or rate, and that is no noise
+    /// Exit code 3 if B is worse than A by more than this in p50, p99 or rate, and that is no noise; 4 if the generator was
+    /// too busy for the comparison to be believed
     #[arg(long, value_name = "SHARE", value_parser = share)]
     max_regress: Option<f64>,
 
@@ -101,7 +94,7 @@ pub fn main(options: &Options, command: &[String]) -> ExitCode {
     let json = comparison.json(command);
     let text = comparison.text();
     let code = setup::deliver(&options.common, &text, &json, &|| comparison.page(&text, &json));
-    if comparison.is_failed && code == ExitCode::from(exit::DONE) { ExitCode::from(exit::GATE_FAILED) } else { code }
+    if code == ExitCode::from(exit::DONE) { ExitCode::from(comparison.exit_code()) } else { code }
 }
 
 /// Two saved results, each of one run or of several, which must have been made alike.
@@ -114,39 +107,33 @@ fn of_files(a: &str, b: &str) -> Result<Comparison, String> {
         Kept::Run(run) => Measured::of_run(figure, run),
         Kept::Repeats(repeats) => Measured::of_repeats(figure, repeats),
     };
+    let part = |kept: &Kept| match kept {
+        Kept::Run(run) => Part::of(run),
+        Kept::Repeats(repeats) => Part::of_repeats(repeats),
+    };
+    let parts = [part(&before), part(&after)];
+    // Of several runs their geometric mean.
+    let value = |figure: Figure, kept: &Kept, part: &Part| match kept {
+        Kept::Run(_) => part.figure(figure),
+        Kept::Repeats(repeats) => geometric_mean(repeats.figure(figure.name()).iter().copied()),
+    };
     let rows = FIGURES.map(|figure| {
         let (of_a, of_b) = (measured(figure, &before), measured(figure, &after));
         Row {
             figure,
-            a: value_of(figure, &before),
-            b: value_of(figure, &after),
+            a: value(figure, &before, &parts[0]),
+            b: value(figure, &after, &parts[1]),
             difference: of_a.zip(of_b).map(|(a, b)| difference::of_saved(a, b)),
             noise_floor: None,
         }
     });
-    let spectrum = |kept: &Kept| {
-        let response = match kept {
-            Kept::Run(run) => &run.latency.response,
-            Kept::Repeats(repeats) => &repeats.response,
-        };
-        response.histogram().unwrap_or_else(histogram)
-    };
-    Ok(Comparison::new([a.into(), b.into()], rows, 0, [spectrum(&before), spectrum(&after)]))
-}
-
-/// Of several runs their geometric mean.
-fn value_of(figure: Figure, kept: &Kept) -> f64 {
-    match kept {
-        Kept::Run(run) => {
-            let quantile = |name: &str| run.latency.response.p.get(name).map_or(0.0, |quantile| quantile.v as f64);
-            match figure {
-                Figure::Median => quantile("50"),
-                Figure::Tail => quantile("99"),
-                Figure::Rate => gates::achieved_rate(run),
-            }
-        }
-        Kept::Repeats(repeats) => geometric_mean(repeats.figure(figure.name()).iter().copied()),
-    }
+    let is_invalid = [&before, &after].iter().any(|kept| match kept {
+        Kept::Run(run) => run.validity.verdict == Verdict::Invalid,
+        Kept::Repeats(repeats) => repeats.verdict == Verdict::Invalid,
+    });
+    let belief = if is_invalid { Belief::InvalidRun } else { Belief::Sound };
+    let servers = [a, b].map(|name| Server { name: name.into(), processors: None });
+    Ok(Comparison::new(servers, rows, parts, belief))
 }
 
 /// Two live servers.
@@ -171,24 +158,24 @@ fn live(options: &Options, command: &[String]) -> Result<Comparison, ExitCode> {
     let mut a = Side::open(a, &plan, &signals).map_err(refused)?;
     let mut b = Side::open(b, &plan, &signals).map_err(refused)?;
     let mut again = a.again(&signals).map_err(failed)?;
-    let half = (options.blocks / 2).max(4);
-    setup::show(options.common.quiet, "A against A, for the noise floor");
-    let (floor, busy_before, _) = blocks(&mut [&mut a, &mut again], half, options, &signals).map_err(failed)?;
-    setup::show(options.common.quiet, "A against B");
-    let (pairs, busy, spectra) = blocks(&mut [&mut a, &mut b], options.blocks, options, &signals).map_err(failed)?;
-    setup::show(options.common.quiet, "");
+    let show = |line: &str| setup::show(options.common.quiet, line);
+    let measured =
+        blocks::measure(&mut [&mut a, &mut b, &mut again], options.blocks, nanos(options.slice), &signals, &show);
+    let blocks = measured.map_err(failed)?;
+    show("");
     if let Some(code) = signals.exit_code() {
         return Err(ExitCode::from(code));
     }
     let rows = std::array::from_fn(|index| Row {
         figure: FIGURES[index],
-        a: geometric_mean(pairs[index].iter().map(|pair| pair.a)),
-        b: geometric_mean(pairs[index].iter().map(|pair| pair.b)),
-        difference: difference::over_blocks(&pairs[index], seed),
-        noise_floor: difference::over_blocks(&floor[index], seed).map(difference::Difference::reach),
+        a: geometric_mean(blocks.pairs[index].iter().map(|pair| pair.a)),
+        b: geometric_mean(blocks.pairs[index].iter().map(|pair| pair.b)),
+        difference: difference::over_blocks(&blocks.pairs[index], seed),
+        noise_floor: difference::over_blocks(&blocks.floor[index], seed).map(difference::Difference::reach),
     });
-    let names = [a.name.clone(), b.name.clone()];
-    Ok(Comparison::new(names, rows, busy + busy_before, spectra))
+    let belief = Belief::of_blocks(blocks.busy, options.blocks);
+    let servers = [&a, &b].map(|side| Server { name: side.name.clone(), processors: side.processors() });
+    Ok(Comparison::new(servers, rows, blocks.sums, belief))
 }
 
 /// Enough for an interval, and few enough for an hour at a few seconds each.
@@ -218,60 +205,4 @@ fn starts(options: &Options) -> Result<[Start; 2], Refused> {
 pub(crate) fn geometric_mean(values: impl Iterator<Item = f64> + Clone) -> f64 {
     let count = values.clone().count().max(1) as f64;
     (values.map(|value| value.max(f64::MIN_POSITIVE).ln()).sum::<f64>() / count).exp()
-}
-
-/// One side of one block.
-struct Part {
-    response: Histogram<u64>,
-    unanswered: u64,
-    replied: u64,
-    time: u64,
-}
-
-impl Part {
-    fn add(&mut self, run: &Document) {
-        if let Some(response) = run.latency.response.histogram() {
-            self.response.add(response).expect("all histograms have the same bounds");
-        }
-        self.unanswered += run.counts.lost + run.counts.wrong + run.counts.shed;
-        self.replied += run.counts.replied;
-        self.time += run.time.measured_ns;
-    }
-
-    fn figure(&self, figure: Figure) -> f64 {
-        let quantile = |q: f64| all_in(&self.response, self.unanswered, q).map_or(0.0, |value| value as f64);
-        match figure {
-            Figure::Median => quantile(0.5),
-            Figure::Tail => quantile(0.99),
-            Figure::Rate => self.replied as f64 * SECOND as f64 / self.time.max(1) as f64,
-        }
-    }
-}
-
-type Blocks = ([Vec<Pair>; 3], usize, [Histogram<u64>; 2]);
-
-/// Measures so many blocks: the pairs of each figure, the parts in which the generator was too busy, and all responses.
-fn blocks(sides: &mut [&mut Side; 2], number: usize, options: &Options, signals: &Signals) -> Result<Blocks, Failure> {
-    const ORDER: [usize; 4] = [0, 1, 1, 0];
-    let mut pairs: [Vec<Pair>; 3] = Default::default();
-    let (mut busy, mut spectra) = (0, [histogram(), histogram()]);
-    for _ in 0..number {
-        let part = || Part { response: histogram(), unanswered: 0, replied: 0, time: 0 };
-        let mut parts = [part(), part()];
-        for side in ORDER {
-            let run = sides[side].measure(nanos(options.slice), signals)?;
-            if run.time.interrupted {
-                return Ok((pairs, busy, spectra));
-            }
-            busy += usize::from(generator_was_busy(&run));
-            parts[side].add(&run);
-        }
-        for (pairs, figure) in pairs.iter_mut().zip(FIGURES) {
-            pairs.push(Pair { a: parts[0].figure(figure), b: parts[1].figure(figure) });
-        }
-        for (spectrum, part) in spectra.iter_mut().zip(&parts) {
-            spectrum.add(&part.response).expect("all histograms have the same bounds");
-        }
-    }
-    Ok((pairs, busy, spectra))
 }

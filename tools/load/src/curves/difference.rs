@@ -4,12 +4,14 @@
 //! share: 0.041 is 4.1 % more. Every interval is one of several read together, and all of them hold the truth at once with
 //! 95 % confidence (Bonferroni): whoever looks at three figures is not three times as likely to be fooled.
 
+use hdrhistogram::Histogram;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use serde::Serialize;
 
 use crate::clock::SECOND;
-use crate::report::document::{Document, Quantile};
+use crate::recorder::histogram;
+use crate::report::document::{Document, Latency, Quantile};
 use crate::report::repeats::Repeats;
 use crate::statistics::{Z_95, student_t};
 
@@ -24,6 +26,7 @@ const RESAMPLES: usize = 4000;
 
 /// What two servers are compared in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Figure {
     /// The median of the response time.
     #[serde(rename = "p50")]
@@ -59,12 +62,13 @@ impl Figure {
 
 /// By how much B differs from A.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Difference {
-    /// The share by which B has more.
+    /// By how much more B has, as a share of A.
     pub by: f64,
-    /// The lower end of its interval.
+    /// The lower end of its interval, as a share of A.
     pub low: f64,
-    /// The upper end.
+    /// The upper end, as a share of A.
     pub high: f64,
 }
 
@@ -136,6 +140,17 @@ pub(crate) fn mean_and_error(values: &[f64]) -> (f64, f64) {
     (mean, (squares / (count - 1.0) / count).sqrt())
 }
 
+/// Response times of a run, in which a message without a right answer counts as one that took as long as the timeout. It
+/// took longer, so a server that loses messages comes out too well, but no longer as the faster one for it.
+pub fn response_times(run: &Document) -> Histogram<u64> {
+    let mut times = run.latency.response.histogram().unwrap_or_else(histogram);
+    let timeout =
+        if run.per_transport.contains_key("udp") { run.config.udp_timeout_ns } else { run.config.tcp_timeout_ns };
+    let counts = &run.counts;
+    times.saturating_record_n(timeout, counts.lost + counts.wrong + counts.shed);
+    times
+}
+
 /// A figure of a saved run or of several, and how far it is from what it would be after many more.
 #[derive(Debug, Clone, Copy)]
 pub struct Measured {
@@ -151,7 +166,10 @@ impl Measured {
     /// Of one run. Its percentiles carry intervals on the number of independent values that they are worth, so what makes
     /// neighbouring messages alike does not make the answer surer than it is. `None` without an interval.
     pub fn of_run(figure: Figure, run: &Document) -> Option<Self> {
-        let quantile = |name: &str| quantile_error(run.latency.response.p.get(name)?);
+        let quantile = |name: &str| {
+            let times = Latency::with_confidence(&response_times(run), run.latency.response.n_eff? as f64);
+            quantile_error(times.p.get(name)?)
+        };
         let (value, error) = match figure {
             Figure::Median => quantile("50"),
             Figure::Tail => quantile("99"),
@@ -239,5 +257,30 @@ mod tests {
         assert!(over_blocks(&[pair, pair, pair, Pair { a: 0.0, b: 1.0 }], 1).is_none());
         let twice = over_blocks(&[pair; 4], 1).unwrap();
         assert!((twice.by - 1.0).abs() < 1e-9 && twice.is_sure());
+    }
+
+    /// A run of 10,000 independent messages, of which each took a little more than the one before, and some none.
+    fn run(lost: u64) -> Document {
+        let mut response = histogram();
+        for value in 1..=10_000 - lost {
+            response.record(1_000_000 + 100 * value).unwrap();
+        }
+        let mut run = Document::for_tests();
+        run.latency.response = Latency::with_confidence(&response, (10_000 - lost) as f64);
+        (run.counts.sent, run.counts.replied, run.counts.lost) = (10_000, 10_000 - lost, lost);
+        run.config.tcp_timeout_ns = SECOND;
+        run
+    }
+
+    #[test]
+    fn a_run_that_lost_messages_is_not_the_faster_one_for_it() {
+        let (whole, lossy) = (run(0), run(300));
+        let p99 = |run: &Document| response_times(run).value_at_quantile(0.99);
+        assert!(p99(&whole) < 3_000_000 && p99(&lossy) >= SECOND, "3 % are lost");
+        let tail = |run| Measured::of_run(Figure::Tail, run).unwrap();
+        let difference = of_saved(tail(&whole), tail(&lossy));
+        assert!(difference.is_sure() && difference.by > 100.0, "{difference:?}");
+        let few = of_saved(tail(&whole), tail(&run(20)));
+        assert!(!few.is_sure(), "of 0.2 % the 99th percentile feels nothing: {few:?}");
     }
 }

@@ -12,8 +12,9 @@ use crate::gates::{Comparison, Metric, Objective};
 /// most [`super::capacity::MOST_CONFIRMATIONS`] trials, so both together are right in 95 of 100 searches.
 const SURE: f64 = 2.861;
 
-/// The smallest share of a percentile that lag may take before a failure says nothing about the server.
-const LAG_SHARE: f64 = 0.5;
+/// The greatest share of a bound that lag may take, and of what was lost that our own sockets may have dropped: beyond it a
+/// failure says nothing about the server.
+const OWN_SHARE: f64 = 0.5;
 
 /// A schedule that was kept to this part was kept.
 pub const KEPT: f64 = 0.99;
@@ -58,12 +59,24 @@ pub fn judge(objectives: &[Objective], trial: &Trial) -> Judgement {
         } else if judgement.holds {
             (judgement.holds, judgement.is_sure) = (false, is_sure);
         }
-        let lag = trial.lag_p99 as f64;
-        let is_time = matches!(objective.metric, Metric::Percentile(_) | Metric::Mean);
-        judgement.is_generators |= !holds && is_time && lag > LAG_SHARE * objective.bound;
+        judgement.is_generators |= !holds && may_be_our_own(objective, trial);
     }
+    // What its own verdict says of the generator counts only where the trial failed: what held in spite of it held.
+    judgement.is_generators |= !judgement.holds && trial.generator_was_busy;
     judgement.is_generators |= trial.achieved < KEPT * trial.offered;
     judgement
+}
+
+/// Whether the generator's own delay, or its own losses, may be all that is wrong.
+fn may_be_our_own(objective: &Objective, trial: &Trial) -> bool {
+    let is_late = trial.lag_p99 as f64 > OWN_SHARE * objective.bound;
+    let has_dropped = trial.own_losses as f64 > OWN_SHARE * trial.lost as f64;
+    match objective.metric {
+        Metric::Percentile(_) => is_late || has_dropped,
+        Metric::Mean => is_late,
+        Metric::Loss => has_dropped,
+        Metric::Lag | Metric::Rate | Metric::Errors => false,
+    }
 }
 
 /// Whether one objective holds, and whether that is sure.
@@ -126,9 +139,13 @@ mod tests {
             offered: 1000.0,
             achieved: 1000.0,
             answered: 1000.0,
+            sent: 20_000,
+            lost: 20 * lost,
+            own_losses: 0,
             batches: (0..20).map(batch).collect(),
-            service: histogram(),
+            response: histogram(),
             lag_p99: 0,
+            generator_was_busy: false,
         }
     }
 
@@ -162,6 +179,19 @@ mod tests {
         assert!(judge(&objective, &slow).is_generators);
         assert!(!judge(&objective, &Trial { lag_p99: 900_000, ..trial(|_| 0, 0) }).is_generators);
         assert!(judge(&objective, &Trial { achieved: 900.0, ..trial(|_| 0, 0) }).is_generators);
+        assert!(judge(&objective, &Trial { generator_was_busy: true, ..trial(|_| 30, 0) }).is_generators);
+        assert!(!judge(&objective, &Trial { generator_was_busy: true, ..trial(|_| 0, 0) }).is_generators);
+    }
+
+    #[test]
+    fn losses_that_our_own_sockets_dropped_are_the_generators() {
+        for objective in ["loss<1%", "p98<1h"] {
+            let objective = [objective.parse().unwrap()];
+            let lossy = trial(|_| 0, 30);
+            assert!(!judge(&objective, &lossy).is_generators);
+            assert!(!judge(&objective, &Trial { own_losses: 200, ..lossy.clone() }).is_generators, "200 of 600");
+            assert!(judge(&objective, &Trial { own_losses: 400, ..lossy }).is_generators, "400 of 600");
+        }
     }
 
     #[test]

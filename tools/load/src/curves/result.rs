@@ -2,30 +2,77 @@
 
 use std::fmt::Write as _;
 
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use super::blocks::Part;
 use super::difference::{Difference, Figure};
+use super::setup::on_wrong_answers;
 use super::table;
+use crate::host::Cpu;
 use crate::report::page::trials;
-use crate::report::screen::{count, micros};
+use crate::report::screen::{count, micros, percent};
+use crate::run::exit;
 
 /// The name of the shape of a saved comparison.
 pub const SCHEMA: &str = "shout-load-compare/1";
 
 /// One figure of both.
 #[derive(Debug, Clone, Copy, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Row {
     /// Which.
     pub figure: Figure,
     /// Of A: nanoseconds, or answers a second.
     pub a: f64,
-    /// Of B.
+    /// Of B: nanoseconds, or answers a second.
     pub b: f64,
-    /// By how much B differs; `None` where that cannot be said.
+    /// By how much B differs; null where that cannot be said.
     pub difference: Option<Difference>,
-    /// What A seems to differ from itself by, as a share; `None` if that was not measured.
+    /// By how much A may seem to differ from itself, as a share; null if that was not measured.
     pub noise_floor: Option<f64>,
+}
+
+/// Whose figures they are.
+pub(super) struct Server {
+    pub(super) name: String,
+    /// Those that it may use, where that is known.
+    pub(super) processors: Option<Vec<Cpu>>,
+}
+
+/// Whether to believe a comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Belief {
+    Sound,
+    /// In so many blocks, not the greater part, the generator was too busy.
+    Disturbed(usize),
+    /// In the greater part of them.
+    TooBusy(usize),
+    /// One of two saved runs is invalid.
+    InvalidRun,
+}
+
+impl Belief {
+    pub(super) fn of_blocks(busy: usize, blocks: usize) -> Self {
+        match busy {
+            0 => Belief::Sound,
+            _ if 2 * busy > blocks => Belief::TooBusy(busy),
+            _ => Belief::Disturbed(busy),
+        }
+    }
+
+    fn is_sound(self) -> bool {
+        match self {
+            Belief::Sound | Belief::Disturbed(_) => true,
+            Belief::TooBusy(_) | Belief::InvalidRun => false,
+        }
+    }
+
+    fn busy_blocks(self) -> usize {
+        match self {
+            Belief::Sound | Belief::InvalidRun => 0,
+            Belief::Disturbed(busy) | Belief::TooBusy(busy) => busy,
+        }
+    }
 }
 
 impl Row {
@@ -68,59 +115,111 @@ impl Row {
 
 /// A comparison of A and B.
 pub struct Comparison {
-    names: [String; 2],
+    servers: [Server; 2],
     rows: [Row; 3],
-    /// Parts in which the generator was too busy to tell.
-    busy: usize,
-    spectra: [Histogram<u64>; 2],
-    /// Whether B is worse by more than was allowed.
-    pub is_failed: bool,
-}
-
-#[derive(Serialize)]
-struct Saved<'a> {
-    schema: &'static str,
-    command: &'a [String],
-    a: &'a str,
-    b: &'a str,
-    confidence: f64,
-    figures: &'a [Row; 3],
-    called: [bool; 3],
-    generator_was_busy: usize,
+    parts: [Part; 2],
+    belief: Belief,
+    /// Whether B was held against a limit.
+    is_gated: bool,
+    /// Whether it is worse by more than that.
     is_failed: bool,
 }
 
+/// A comparison, as it is saved: `shout-load compare --json`.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Saved<'a> {
+    /// `shout-load-compare/1`.
+    #[cfg_attr(test, schemars(extend("const" = SCHEMA)))]
+    schema: &'static str,
+    /// The command line.
+    command: &'a [String],
+    /// What B is compared with.
+    a: SavedSide<'a>,
+    /// What is compared.
+    b: SavedSide<'a>,
+    /// The probability that all intervals of differences hold the truth, a share from 0 to 1.
+    confidence: f64,
+    /// What they are compared in.
+    figures: [SavedRow; 3],
+    /// The number of blocks in which the generator was too busy to be believed.
+    busy_blocks: usize,
+    /// Whether the comparison can be believed: most blocks, or both saved runs.
+    is_sound: bool,
+    /// Whether B is worse than A by more than was allowed.
+    is_failed: bool,
+}
+
+/// One of the two.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct SavedSide<'a> {
+    /// The file, the target, or the command that started it.
+    name: &'a str,
+    /// The numbers of the processors that the server may use; null where that is not known.
+    processors: &'a Option<Vec<Cpu>>,
+    /// Messages sent to it.
+    sent: u64,
+    /// Messages without an answer in time. Each counts as one that took as long as the timeout.
+    lost: u64,
+    /// How many answers had wrong bytes.
+    wrong: u64,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct SavedRow {
+    #[serde(flatten)]
+    row: Row,
+    /// Whether there is a difference that is neither chance nor this machine's noise.
+    is_called: bool,
+}
+
 impl Comparison {
-    pub(super) fn new(names: [String; 2], rows: [Row; 3], busy: usize, spectra: [Histogram<u64>; 2]) -> Self {
-        Comparison { names, rows, busy, spectra, is_failed: false }
+    pub(super) fn new(servers: [Server; 2], rows: [Row; 3], parts: [Part; 2], belief: Belief) -> Self {
+        Comparison { servers, rows, parts, belief, is_gated: false, is_failed: false }
     }
 
     /// The same, held against a limit.
     pub(super) fn held_against(mut self, max_regress: Option<f64>) -> Self {
         let fails = |most: f64| self.rows.iter().any(|row| row.is_called() && row.worse() > most);
         self.is_failed = max_regress.is_some_and(fails);
+        self.is_gated = max_regress.is_some();
         self
     }
 
+    /// What the program ends with: wrong bytes outrank everything, and what cannot be believed passes no gate.
+    pub(super) fn exit_code(&self) -> u8 {
+        match self.parts.iter().map(|part| part.wrong).sum::<u64>() {
+            1.. => exit::WRONG_PAYLOAD,
+            0 if self.is_gated && !self.belief.is_sound() => exit::INVALID,
+            0 if self.is_failed => exit::GATE_FAILED,
+            0 => exit::DONE,
+        }
+    }
+
     pub(super) fn json(&self, command: &[String]) -> String {
-        let Comparison { names: [a, b], rows, busy, is_failed, .. } = self;
-        let called = rows.map(|row| row.is_called());
+        let side = |index: usize| {
+            let (Server { name, processors }, part): (&Server, &Part) = (&self.servers[index], &self.parts[index]);
+            SavedSide { name, processors, sent: part.sent, lost: part.lost, wrong: part.wrong }
+        };
         let saved = Saved {
             schema: SCHEMA,
             command,
-            a,
-            b,
+            a: side(0),
+            b: side(1),
             confidence: 0.95,
-            figures: rows,
-            called,
-            generator_was_busy: *busy,
-            is_failed: *is_failed,
+            figures: self.rows.map(|row| SavedRow { row, is_called: row.is_called() }),
+            busy_blocks: self.belief.busy_blocks(),
+            is_sound: self.belief.is_sound(),
+            is_failed: self.is_failed,
         };
         serde_json::to_string(&saved).expect("a comparison has string keys and finite numbers")
     }
 
     pub(super) fn text(&self) -> String {
-        let mut text = format!("shout-load compare\n  A  {}\n  B  {}\n\n", self.names[0], self.names[1]);
+        let [a, b] = &self.servers;
+        let mut text = format!("shout-load compare\n  A  {}\n  B  {}\n\n", a.name, b.name);
         let rows = self.rows.iter().map(|row| {
             let value = |value: f64| match row.figure {
                 Figure::Median | Figure::Tail => format!("{} us", micros(value as u64)),
@@ -147,22 +246,64 @@ impl Comparison {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "  {}", row.sentence());
         }
-        if self.busy > 0 {
-            let _ =
-                writeln!(text, "  in {} parts the generator was too busy to be believed: free a processor", self.busy);
+        for remark in self.remarks() {
+            let _ = writeln!(text, "  {remark}");
         }
-        if self.is_failed {
-            text += "  FAILED: B is worse than A by more than allowed\n";
+        text + &on_wrong_answers(self.parts.iter().map(|part| part.wrong).sum())
+    }
+
+    /// What must be known about the figures.
+    fn remarks(&self) -> Vec<String> {
+        let [a, b] = &self.parts;
+        let mut remarks = Vec::new();
+        if a.lost + b.lost > 0 {
+            let share = |part: &Part| percent(part.lost, part.sent);
+            let (of_a, of_b) = (share(a), share(b));
+            remarks.push(format!("lost: {of_a} by A, {of_b} by B; each counts as long as the timeout"));
         }
-        text
+        if let [Some(a), Some(b)] = self.servers.each_ref().map(|server| server.processors.as_ref())
+            && a != b
+        {
+            let list = |processors: &Vec<Cpu>| {
+                let numbers: Vec<String> = processors.iter().map(ToString::to_string).collect();
+                numbers.join(", ")
+            };
+            remarks.push(format!("not alike: A may use the processors {}, and B {}", list(a), list(b)));
+        }
+        match self.belief {
+            Belief::Sound => {}
+            Belief::Disturbed(busy) => {
+                remarks.push(format!("in {busy} blocks the generator had to wait for a processor: some of this is noise"));
+            }
+            Belief::TooBusy(busy) => remarks.push(format!(
+                "NOT TO BE BELIEVED: in {busy} blocks the generator had to wait for a processor; free one, or run it again"
+            )),
+            Belief::InvalidRun => remarks.push("NOT TO BE BELIEVED: by its own verdict a run is invalid".into()),
+        }
+        if self.is_failed && self.belief.is_sound() {
+            remarks.push("FAILED: B is worse than A by more than allowed".into());
+        }
+        remarks
     }
 
     pub(super) fn page(&self, text: &str, json: &str) -> String {
-        let sentences: Vec<String> = self.rows.iter().map(Row::sentence).collect();
-        let figure = trials::spectra(&self.spectra[0], &self.spectra[1]);
-        let names = format!("{} and {}", self.names[0], self.names[1]);
-        trials::page("Comparison", &names, &sentences.join("; "), ("Latency by percentile", &figure), text, json)
+        let sentences: Vec<String> = self.rows.iter().map(Row::sentence).chain(self.remarks()).collect();
+        let [a, b] = &self.servers;
+        let figures = [
+            ("By how much B differs", trials::differences(&self.rows.map(bar))),
+            (
+                "Latency by percentile",
+                trials::spectra((&a.name, &self.parts[0].response), (&b.name, &self.parts[1].response)),
+            ),
+        ];
+        trials::page("Comparison", &format!("{} and {}", a.name, b.name), &sentences, &figures, text, json)
     }
+}
+
+/// A figure as it is drawn.
+fn bar(row: Row) -> trials::Bar {
+    let difference = row.difference.map(|one| [one.low, one.by, one.high]);
+    trials::Bar { name: row.figure.name(), difference, floor: row.noise_floor, is_called: row.is_called() }
 }
 
 #[cfg(test)]
@@ -185,13 +326,22 @@ mod tests {
 
     #[test]
     fn only_what_is_worse_and_called_fails_a_gate() {
-        let compare = |by: f64, floor: f64| {
+        let compare = |by: f64, floor: f64, belief: Belief| {
             let rows =
                 [row(Figure::Median, 0.0, None), row(Figure::Tail, 0.0, None), row(Figure::Rate, by, Some(floor))];
-            let spectrum = crate::recorder::histogram;
-            let names = ["a".into(), "b".into()];
-            Comparison::new(names, rows, 0, [spectrum(), spectrum()]).held_against(Some(0.05)).is_failed
+            let servers = ["a", "b"].map(|name| Server { name: name.into(), processors: None });
+            let part = || Part::of(&crate::report::document::Document::for_tests());
+            Comparison::new(servers, rows, [part(), part()], belief).held_against(Some(0.05)).exit_code()
         };
-        assert!(compare(-0.1, 0.02) && !compare(0.1, 0.02) && !compare(-0.04, 0.02) && !compare(-0.1, 0.2));
+        assert_eq!(
+            [(-0.1, 0.02), (0.1, 0.02), (-0.04, 0.02), (-0.1, 0.2)].map(|(by, floor)| compare(
+                by,
+                floor,
+                Belief::Sound
+            )),
+            [3, 0, 0, 0]
+        );
+        assert_eq!([0, 1, 10, 11].map(|busy| compare(-0.1, 0.02, Belief::of_blocks(busy, 20))), [3, 3, 3, 4]);
+        assert_eq!(compare(0.0, 0.02, Belief::InvalidRun), 4, "what cannot be believed passes no gate");
     }
 }

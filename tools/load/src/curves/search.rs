@@ -1,5 +1,5 @@
-//! `shout-load search`: the greatest rate at which a server holds its objectives, with a lower and an upper bound. Does
-//! I/O: makes the trials that [`super::capacity`] asks for.
+//! `shout-load search`: the greatest rate at which a server holds its objectives or reaches its goals, with a lower and an
+//! upper bound for each. Does I/O: makes the trials that [`super::aim`] asks for.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -8,21 +8,28 @@ use std::time::Duration;
 use serde::Serialize;
 use shout::target::Target;
 
-use super::capacity::{Answer, Limit, Limits, Search, Step};
-use super::judge::{self, Judgement};
-use super::setup::{self, Bench, generator_was_busy};
+use super::aim::{Aim, Lengths, Tried};
+use super::capacity::{Answer, Limit, Limits};
+use super::goal::Goal;
+use super::judge;
+use super::setup::{self, Bench};
 use super::table;
 use crate::cli::{positive_duration, rate_range};
-use crate::clock::Nanos;
 use crate::gates::{Objective, share};
 use crate::plan::nanos;
 use crate::program::{Refused, complain};
-use crate::report::page::trials::{self, Point};
+use crate::report::page::trials::{self, Bounds, Point};
 use crate::report::screen::{count, percent};
-use crate::run::exit;
+use crate::run::{Failure, exit};
 
 /// The name of the shape of a saved search.
 pub const SCHEMA: &str = "shout-load-search/1";
+
+/// What holds where nothing is asked.
+const DEFAULT_OBJECTIVES: [&str; 2] = ["p99<10ms", "loss<0.1%"];
+
+/// Where the growth begins: any server manages it, and a few doublings lead to where most end.
+const FIRST: f64 = 4000.0;
 
 /// What `search` is asked.
 #[derive(Debug, Clone, clap::Args)]
@@ -34,9 +41,17 @@ pub struct Options {
     #[command(flatten)]
     setup: setup::Common,
 
-    /// What must hold: bounds on p50 to p99.99, mean or loss, with commas between them, such as "p99<1ms,loss<0.01%"
-    #[arg(long, value_name = "CONDITIONS", value_delimiter = ',', default_value = "p99<10ms,loss<0.1%")]
+    /// What must hold: bounds on p50 to p99.99, mean or loss, with commas between them [default: "p99<10ms,loss<0.1%"
+    /// unless there is a goal]
+    #[arg(long, value_name = "CONDITIONS", value_delimiter = ',')]
     slo: Vec<Objective>,
+
+    /// Search for this loss as well; may be repeated, and each goal has an answer of its own. A trial is good that loses at
+    /// most this share, and a rate holds where no more than a part of its trials, exceed [50%], are bad for sure: bursts of
+    /// loss that come now and then at any load are forgiven. Each rate gets trials of [500ms], sum [10.5s] in all:
+    /// loss=0.5%,exceed=50%,trial=500ms,sum=10.5s
+    #[arg(long, value_name = "loss=SHARE,…")]
+    goal: Vec<Goal>,
 
     /// The lowest and the highest rate to try
     #[arg(long, value_name = "A:B", value_parser = rate_range, default_value = "100:20m")]
@@ -50,7 +65,7 @@ pub struct Options {
     #[arg(long, value_name = "TIME", value_parser = positive_duration, default_value = "500ms")]
     trial: Duration,
 
-    /// How long each of the trials is that the answer rests on
+    /// How long each of the trials is that the answer for --slo rests on
     #[arg(long, value_name = "TIME", value_parser = positive_duration, default_value = "4s")]
     confirm: Duration,
 }
@@ -60,34 +75,65 @@ fn precision(text: &str) -> Result<f64, String> {
     if (0.001..=0.5).contains(&share) { Ok(share) } else { Err("between 0.1% and 50%".into()) }
 }
 
-/// A rate that was tried.
-#[derive(Debug, Clone, Serialize)]
-struct Tried {
-    offered: f64,
-    achieved: f64,
-    answered: f64,
-    length_ns: Nanos,
-    sent: u64,
-    lost: u64,
-    p50_ns: Option<u64>,
-    p99_ns: Option<u64>,
-    holds: bool,
-    is_sure: bool,
-    generator_was_limit: bool,
+impl Options {
+    /// What to search for, the objectives first.
+    fn aims(&self) -> Vec<Aim> {
+        let objectives = if self.slo.is_empty() && self.goal.is_empty() {
+            DEFAULT_OBJECTIVES.map(|text| text.parse().expect("an objective")).to_vec()
+        } else {
+            self.slo.clone()
+        };
+        let objectives = (!objectives.is_empty()).then_some(Aim::Objectives(objectives));
+        objectives.into_iter().chain(self.goal.iter().cloned().map(Aim::Goal)).collect()
+    }
 }
 
-/// A search, as it is saved.
+/// What was searched for, and between what the rate lies up to which it holds, with the confidence of the search for both
+/// bounds together.
 #[derive(Debug, Clone, Serialize)]
-struct Saved<'a> {
-    schema: &'static str,
-    command: &'a [String],
-    target: String,
-    seed: String,
-    objectives: Vec<String>,
-    /// Of both bounds together.
-    confidence: f64,
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Found {
+    /// What was to hold, as it was given.
+    aim: String,
+    #[serde(flatten)]
     answer: Answer,
-    trials: &'a [Tried],
+    /// How to get a clearer one.
+    #[serde(skip)]
+    remedy: &'static str,
+    /// For a goal, right answers a second at the lower bound: of the loss that no more than the part of the trials that may
+    /// be bad exceed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conditional_throughput: Option<f64>,
+}
+
+/// A search, as it is saved: `shout-load search --json`.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Saved {
+    /// `shout-load-search/1`.
+    #[cfg_attr(test, schemars(extend("const" = SCHEMA)))]
+    schema: &'static str,
+    /// The command line.
+    command: Vec<String>,
+    /// Whom it loaded.
+    target: String,
+    /// The seed in hexadecimal, as `--seed` takes it.
+    seed: String,
+    /// The probability that both bounds of an answer are right, a share from 0 to 1.
+    confidence: f64,
+    /// What was found, in the order in which it was searched for.
+    answers: Vec<Found>,
+    /// Every rate that was tried, in order.
+    trials: Vec<Tried>,
+    /// How many answers had wrong bytes, in all trials.
+    wrong: u64,
+}
+
+/// Why a search has no result.
+enum Stop {
+    Failure(Failure),
+    /// Whoever asked for the end is answered by the exit code.
+    Interrupted,
 }
 
 /// Searches, and says what it found.
@@ -101,139 +147,127 @@ pub fn main(options: &Options, command: &[String]) -> ExitCode {
         Err(Refused::Arguments(line)) => return complain(&line, 2),
         Err(Refused::System(line)) => return complain(&line, exit::FAILED),
     };
-    let mut trials = Vec::new();
-    let outcome = search(options, &mut bench, &mut trials);
+    let outcome = search(options, &mut bench);
     bench.show("");
     if let Some(code) = bench.interrupted() {
         return code;
     }
-    let answer = match outcome {
-        Ok(answer) => answer,
-        Err(failure) => return complain(&failure.to_string(), exit::FAILED),
+    let (answers, trials) = match outcome {
+        Ok(found) => found,
+        Err(Stop::Interrupted) => return ExitCode::from(exit::FAILED),
+        Err(Stop::Failure(failure)) => return complain(&failure.to_string(), exit::FAILED),
     };
     let saved = Saved {
         schema: SCHEMA,
-        command,
+        command: command.to_vec(),
         target: bench.plan.target.to_string(),
         seed: format!("{:X}", bench.plan.seed),
-        objectives: options.slo.iter().map(|objective| objective.text.clone()).collect(),
         confidence: 0.95,
-        answer,
-        trials: &trials,
+        answers,
+        trials,
+        wrong: bench.wrong,
     };
     let json = serde_json::to_string(&saved).expect("a search has string keys and finite numbers");
     let text = text(&saved);
-    setup::deliver(&options.setup, &text, &json, &|| page(&saved, &text, &json))
+    let code = setup::deliver(&options.setup, &text, &json, &|| page(options, &saved, &text, &json));
+    setup::exit_code(code, bench.wrong)
 }
 
-fn search(options: &Options, bench: &mut Bench, trials: &mut Vec<Tried>) -> Result<Answer, crate::run::Failure> {
+fn search(options: &Options, bench: &mut Bench) -> Result<(Vec<Found>, Vec<Tried>), Stop> {
     let (least, most) = options.bounds;
-    let mut search = Search::new(Limits {
-        first: FIRST,
-        least,
-        most,
-        precision: options.precision,
-        trial: nanos(options.trial),
-        confirm: nanos(options.confirm),
-    });
-    loop {
-        let (rate, length) = match search.next() {
-            Step::Try { rate, length } => (rate, length),
-            Step::Done(answer) => return Ok(answer),
+    let lengths = Lengths { short: nanos(options.trial), long: nanos(options.confirm) };
+    let (mut answers, mut trials, mut first) = (Vec::new(), Vec::new(), FIRST);
+    for aim in options.aims() {
+        let limits = Limits { first, least, most, precision: options.precision };
+        let answer = aim.search(limits, lengths, &mut trials, &mut |rate, length| {
+            bench.show(&format!("{}: {} msg/s", aim.text(), count(rate as u64)));
+            let (trial, document) = bench.trial(rate, length).map_err(Stop::Failure)?;
+            if document.time.interrupted { Err(Stop::Interrupted) } else { Ok(trial) }
+        })?;
+        // What one aim has found is not far from where the next one ends.
+        first = answer.lower.or(answer.upper).unwrap_or(first);
+        let conditional_throughput = aim.conditional_throughput(&answer, &trials);
+        let remedy = match aim {
+            Aim::Objectives(_) => "raise --confirm",
+            Aim::Goal(_) => "raise the sum of the goal",
         };
-        bench.show(&format!("trial {}: {} msg/s", trials.len() + 1, count(rate as u64)));
-        let (trial, document) = bench.trial(rate, length)?;
-        let mut judgement = judge::judge(&options.slo, &trial);
-        // What its own verdict says of the generator counts only where the trial failed: what held in spite of it held.
-        judgement.is_generators |= !judgement.holds && generator_was_busy(&document);
-        trials.push(tried(&trial, &document, length, judgement));
-        search.note(trial.achieved, judgement);
-        if document.time.interrupted {
-            // Whoever asked for the end is answered by the exit code.
-            return Ok(Answer { lower: None, upper: None, limit: Limit::Unclear });
-        }
+        answers.push(Found { aim: aim.text(), answer, remedy, conditional_throughput });
     }
+    Ok((answers, trials))
 }
 
-/// Where the growth begins: any server manages it, and a few doublings lead to where most end.
-const FIRST: f64 = 4000.0;
-
-fn tried(
-    trial: &super::trial::Trial,
-    document: &crate::report::document::Document,
-    length_ns: Nanos,
-    judgement: Judgement,
-) -> Tried {
-    let quantile = |name: &str| document.latency.response.p.get(name).map(|quantile| quantile.v);
-    Tried {
-        offered: trial.offered,
-        achieved: trial.achieved,
-        answered: trial.answered,
-        length_ns,
-        sent: document.counts.sent,
-        lost: document.counts.lost,
-        p50_ns: quantile("50"),
-        p99_ns: quantile("99"),
-        holds: judgement.holds,
-        is_sure: judgement.is_sure,
-        generator_was_limit: judgement.is_generators,
-    }
-}
-
-fn page(saved: &Saved, text: &str, json: &str) -> String {
-    let points = saved.trials.iter().map(|one| Point {
-        rate: one.achieved,
-        p50: one.p50_ns,
-        p99: one.p99_ns,
-        p99_interval: (None, None),
-        is_marked: one.generator_was_limit,
-    });
-    let figure = trials::figure(&points.collect::<Vec<_>>(), &[], saved.answer.lower, saved.answer.upper);
-    trials::page("Search", &saved.target, &sentence(saved), ("Latency by rate", &figure), text, json)
+fn page(options: &Options, saved: &Saved, text: &str, json: &str) -> String {
+    let points: Vec<Point> = saved
+        .trials
+        .iter()
+        .map(|one| Point {
+            rate: one.achieved,
+            p50: one.p50_ns,
+            p99: one.p99_ns,
+            p99_interval: (None, None),
+            loss: one.lost as f64 / one.sent.max(1) as f64,
+            is_marked: one.generator_was_limit,
+        })
+        .collect();
+    let bounds: Vec<Bounds> =
+        saved.answers.iter().map(|found| Bounds { lower: found.answer.lower, upper: found.answer.upper }).collect();
+    let allowed: Vec<f64> = options.goal.iter().map(|goal| goal.loss).collect();
+    let figures = [
+        ("Latency by rate", trials::latencies(&points, &[], &bounds)),
+        ("Loss by rate", trials::losses(&points, &allowed, &bounds)),
+    ];
+    let sentences: Vec<String> = saved.answers.iter().map(sentence).collect();
+    trials::page("Search", &saved.target, &sentences, &figures, text, json)
 }
 
 fn text(saved: &Saved) -> String {
-    let mut text = format!(
-        "shout-load search  {}  {}  open loop · poisson · seed {}\n\n",
-        saved.target,
-        saved.objectives.join(", "),
-        saved.seed
-    );
-    let rows = saved.trials.iter().map(|one| {
-        let time = |nanos: Option<u64>| nanos.map_or("-".into(), |nanos| format!("{:.1}", nanos as f64 / 1000.0));
-        let verdict = match (one.holds, one.is_sure, one.generator_was_limit) {
-            (false, _, true) => "the generator's limit",
-            (true, _, true) => "holds, at the generator's limit",
-            (true, true, false) => "holds",
-            (true, false, false) => "holds perhaps",
-            (false, true, false) => "fails",
-            (false, false, false) => "fails perhaps",
-        };
-        vec![
-            format!("{:.1}", one.length_ns as f64 / 1e9),
-            count(one.offered as u64),
-            count(one.achieved as u64),
-            count(one.answered as u64),
-            time(one.p50_ns),
-            time(one.p99_ns),
-            percent(one.lost, one.sent),
-            verdict.into(),
-        ]
-    });
-    text += &table::text(
-        &["s", "offered/s", "sent/s", "answered/s", "p50 us", "p99 us", "lost", ""],
-        &rows.collect::<Vec<_>>(),
-    );
-    let _ = writeln!(text, "\n  {}", sentence(saved));
-    text
+    let mut text = format!("shout-load search  {}  open loop · poisson · seed {}\n", saved.target, saved.seed);
+    for (index, found) in saved.answers.iter().enumerate() {
+        let head = ["s", "offered/s", "sent/s", "answered/s", "p50 us", "p99 us", "lost", &format!("  {}", found.aim)];
+        let rows = saved.trials.iter().filter(|one| one.answer == index).map(row);
+        // Writing to a String cannot fail.
+        let _ = write!(text, "\n{}", table::text(&head, &rows.collect::<Vec<_>>()));
+    }
+    text.push('\n');
+    for found in &saved.answers {
+        let _ = writeln!(text, "  {}", sentence(found));
+    }
+    text + &setup::on_wrong_answers(saved.wrong)
 }
 
-/// The answer in a sentence.
-fn sentence(saved: &Saved) -> String {
-    let goal = saved.objectives.join(", ");
+fn row(one: &Tried) -> Vec<String> {
+    let time = |nanos: Option<u64>| nanos.map_or("-".into(), |nanos| format!("{:.1}", nanos as f64 / 1000.0));
+    let verdict = match (one.holds, one.is_sure, one.generator_was_limit) {
+        (false, _, true) => "the generator's limit",
+        (true, _, true) => "holds, at the generator's limit",
+        (true, true, false) => "holds",
+        (true, false, false) => "holds perhaps",
+        (false, true, false) => "fails",
+        (false, false, false) => "fails perhaps",
+    };
+    let verdict = match one.bad {
+        Some(bad) => format!("{verdict}: {bad} of {} trials were bad", one.losses.len()),
+        None => verdict.into(),
+    };
+    let seconds = format!("{:.1}", one.length_ns as f64 / 1e9);
+    vec![
+        if one.trials > 1 { format!("{}×{seconds}", one.trials) } else { seconds },
+        count(one.offered as u64),
+        count(one.achieved as u64),
+        count(one.answered as u64),
+        time(one.p50_ns),
+        time(one.p99_ns),
+        percent(one.lost, one.sent),
+        format!("  {verdict}"),
+    ]
+}
+
+/// An answer in a sentence.
+fn sentence(found: &Found) -> String {
+    let Found { aim: goal, remedy, .. } = found;
     let rate = |rate: f64| format!("{}/s", count(rate.round() as u64));
     let sure = "95% confidence";
-    match (saved.answer.lower, saved.answer.upper, saved.answer.limit) {
+    let answer = match (found.answer.lower, found.answer.upper, found.answer.limit) {
         (Some(lower), Some(upper), _) => {
             format!("holds {goal} up to a rate between {} and {} ({sure})", rate(lower), rate(upper))
         }
@@ -244,7 +278,7 @@ fn sentence(saved: &Saved) -> String {
             format!("not below {} for {goal}: the highest rate that was allowed ({sure})", rate(lower))
         }
         (Some(lower), None, Limit::Server | Limit::Unclear) => {
-            format!("not below {} for {goal}; where it ends is not clear: raise --confirm ({sure})", rate(lower))
+            format!("not below {} for {goal}; where it ends is not clear: {remedy} ({sure})", rate(lower))
         }
         (None, Some(upper), _) => format!("does not hold {goal} at {} and above ({sure})", rate(upper)),
         (None, None, Limit::Generator) => {
@@ -253,7 +287,11 @@ fn sentence(saved: &Saved) -> String {
             )
         }
         (None, None, Limit::Server | Limit::Range | Limit::Unclear) => {
-            format!("no answer: no trial was clearly on one side of {goal}; raise --confirm")
+            format!("no answer: no trial was clearly on one side of {goal}; {remedy}")
         }
+    };
+    match found.conditional_throughput {
+        Some(throughput) => format!("{answer}, conditional throughput {}", rate(throughput)),
+        None => answer,
     }
 }

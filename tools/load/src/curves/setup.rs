@@ -64,6 +64,8 @@ pub(super) struct Bench {
     session: Session,
     signals: Signals,
     trials: u64,
+    /// Answers with wrong bytes so far.
+    pub(super) wrong: u64,
     is_quiet: bool,
     /// Kept for its `Drop`.
     _own_server: Option<OwnServer>,
@@ -91,13 +93,21 @@ impl Bench {
         let warm_up = Plan { warmup: WARM_UP, demand: open_at(WARM_UP_RATE), ..plan.clone() };
         session.warm_up(&warm_up, &mut |_| signals.wish()).map_err(failed)?;
         let is_quiet = options.quiet;
-        Ok(Bench { plan, session, signals, trials: 0, is_quiet, _own_server: own_server })
+        Ok(Bench { plan, session, signals, trials: 0, wrong: 0, is_quiet, _own_server: own_server })
     }
 
     /// An open loop at this rate for so long, on the connections as they are.
     pub(super) fn trial(&mut self, rate: f64, length: Nanos) -> Result<(Trial, Document), Failure> {
         let document = self.stage(open_at(rate), length, interval(length))?;
-        Ok((Trial::of(self.session.engine(), rate), document))
+        // Of datagrams, where there are any: only they are lost one by one.
+        let timeout = self.plan.transports().first().map_or(0, |(.., timeout)| *timeout);
+        let cause = &document.loss.attribution;
+        let trial = Trial {
+            own_losses: cause.client_rcvbuf + cause.never_sent,
+            generator_was_busy: generator_was_busy(&document),
+            ..Trial::of(self.session.engine(), rate, length, timeout)
+        };
+        Ok((trial, document))
     }
 
     /// Any demand for so long, cut into intervals.
@@ -112,7 +122,9 @@ impl Bench {
             ..self.plan.clone()
         };
         let signals = &self.signals;
-        self.session.measure(&plan, &mut |_| signals.wish())
+        let document = self.session.measure(&plan, &mut |_| signals.wish())?;
+        self.wrong += wrong_answers(&document);
+        Ok(document)
     }
 
     /// How the program ends that was told to by a signal.
@@ -157,6 +169,27 @@ pub(super) fn generator_was_busy(document: &Document) -> bool {
     let own = ["rate_reached", "lag", "own_cpu", "cpu_wait"];
     let failed = |check: &crate::verdict::Check| own.contains(&check.id.as_str()) && check.verdict == Verdict::Invalid;
     document.validity.checks.iter().any(failed)
+}
+
+/// Answers with wrong bytes.
+pub(super) fn wrong_answers(document: &Document) -> u64 {
+    document.counts.corrupt + document.counts.truncated
+}
+
+/// What a result says of them: a server that answers quickly and wrongly has no capacity.
+pub(super) fn on_wrong_answers(number: u64) -> String {
+    match number {
+        0 => String::new(),
+        _ => format!(
+            "  WRONG BYTES: {} replies were corrupted or cut short; see shout-load verify\n",
+            crate::report::screen::count(number)
+        ),
+    }
+}
+
+/// The exit code of a result with so many of them, which would otherwise be `code`.
+pub(super) fn exit_code(code: ExitCode, wrong: u64) -> ExitCode {
+    if wrong > 0 && code == ExitCode::from(exit::DONE) { ExitCode::from(exit::WRONG_PAYLOAD) } else { code }
 }
 
 /// Prints `text`, or `json` if that was asked for, and writes the files.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use shout::target::{Protocol, Target};
 
 use crate::clock::Nanos;
+use crate::host::Cpu;
 use crate::own_server::OwnServer;
 use crate::plan::{Plan, nanos};
 use crate::program::{Refused, Signals, start_own_server};
@@ -104,6 +105,11 @@ impl Side {
         let session = warm(&self.plan, &self.context, signals)?;
         let (name, plan, context) = (self.name.clone(), self.plan.clone(), self.context.clone());
         Ok(Side { name, plan, context, session, stages: 0, _own: None, _process: None })
+    }
+
+    /// The processors that the server may use; `None` where it does not run on this machine, or is somebody else's.
+    pub(super) fn processors(&self) -> Option<Vec<Cpu>> {
+        crate::host::processors_of(self.session.server()?)
     }
 
     /// Loads it for so long, on the connections as they are.

@@ -7,12 +7,11 @@ use std::time::Duration;
 use serde::Serialize;
 use shout::target::Target;
 
-use super::curve::{Point, Reached, knee, steps_to};
-use super::setup::{self, Bench, generator_was_busy};
+use super::curve::{self, Point, Reached, knee, steps_to};
+use super::setup::{self, Bench};
 use super::table;
 use crate::cli::{positive_duration, rate_steps};
-use crate::clock::SECOND;
-use crate::engine::Demand;
+use crate::clock::Nanos;
 use crate::plan::nanos;
 use crate::program::{Refused, complain};
 use crate::report::page::trials;
@@ -22,9 +21,12 @@ use crate::run::{Failure, exit};
 /// The name of the shape of a saved sweep.
 pub const SCHEMA: &str = "shout-load-sweep/1";
 
-/// What `auto` does first: a closed loop, whose rate is about the greatest there is.
-const PROBE_WINDOW: usize = 16;
-const PROBE: u64 = SECOND;
+/// How long each of the trials sends that `auto` looks for the greatest rate with.
+const PROBE: Nanos = 200_000_000;
+
+/// Rates that are measured a second time because the generator was to blame for the first: most such causes are gone a
+/// moment later.
+const MOST_REPEATS: usize = 5;
 
 /// Cells of the longest bar.
 const BAR_CELLS: f64 = 30.0;
@@ -39,7 +41,8 @@ pub struct Options {
     #[command(flatten)]
     setup: setup::Common,
 
-    /// Messages a second, from A to B in steps; auto: ten steps up to what a closed loop reaches, and one beyond
+    /// Messages a second, from A to B in steps; auto: doubles the rate until it fails, and then goes up to there in ten
+    /// steps, and one beyond
     #[arg(long, value_name = "A:B:STEP|auto", value_parser = Rates::read, default_value = "auto")]
     rates: Rates,
 
@@ -58,16 +61,25 @@ impl Rates {
     }
 }
 
-/// A sweep, as it is saved.
+/// A sweep, as it is saved: `shout-load sweep --json`.
 #[derive(Debug, Clone, Serialize)]
-struct Saved<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Saved {
+    /// `shout-load-sweep/1`.
+    #[cfg_attr(test, schemars(extend("const" = SCHEMA)))]
     schema: &'static str,
-    command: &'a [String],
+    /// The command line.
+    command: Vec<String>,
+    /// Whom it loaded.
     target: String,
+    /// The seed in hexadecimal, as `--seed` takes it.
     seed: String,
-    points: &'a [Point],
-    /// Which of them is the knee.
+    /// Every rate, in the order in which it was measured.
+    points: Vec<Point>,
+    /// Which of the points is the knee, a number from 0 on; null where none is.
     knee: Option<usize>,
+    /// How many answers had wrong bytes, at all rates.
+    wrong: u64,
 }
 
 /// Sweeps, and shows the curve.
@@ -91,33 +103,45 @@ pub fn main(options: &Options, command: &[String]) -> ExitCode {
     };
     let saved = Saved {
         schema: SCHEMA,
-        command,
+        command: command.to_vec(),
         target: bench.plan.target.to_string(),
         seed: format!("{:X}", bench.plan.seed),
         knee: knee(&points),
-        points: &points,
+        points,
+        wrong: bench.wrong,
     };
     let json = serde_json::to_string(&saved).expect("a sweep has string keys and finite numbers");
     let text = text(&saved);
-    setup::deliver(&options.setup, &text, &json, &|| page(&saved, &text, &json))
+    let code = setup::deliver(&options.setup, &text, &json, &|| page(&saved, &text, &json));
+    setup::exit_code(code, bench.wrong)
 }
 
 fn sweep(options: &Options, bench: &mut Bench) -> Result<Vec<Point>, Failure> {
     let rates = if options.rates.0.is_empty() {
-        bench.show("looking for the greatest rate");
-        let probe = bench.stage(Demand::Closed { window: PROBE_WINDOW }, PROBE, PROBE)?;
-        steps_to(probe.counts.replied as f64 * SECOND as f64 / probe.time.measured_ns.max(1) as f64)
+        steps_to(curve::greatest(&mut |rate| {
+            bench.show(&format!("looking for the greatest rate: {} msg/s", count(rate as u64)));
+            Ok(bench.trial(rate, PROBE)?.0)
+        })?)
     } else {
         options.rates.0.clone()
     };
-    let mut points = Vec::with_capacity(rates.len());
+    let mut points: Vec<Point> = Vec::with_capacity(rates.len());
+    let mut repeats = 0;
     for (index, rate) in rates.iter().enumerate() {
         bench.show(&format!("point {} of {}: {} msg/s", index + 1, rates.len(), count(*rate as u64)));
-        let (trial, document) = bench.trial(*rate, nanos(options.duration))?;
-        if document.time.interrupted {
-            break;
+        let mut measure = || -> Result<Option<Point>, Failure> {
+            let (trial, document) = bench.trial(*rate, nanos(options.duration))?;
+            Ok((!document.time.interrupted).then(|| Point::of(&trial, &document)))
+        };
+        let Some(mut point) = measure()? else { break };
+        if point.reached.is_generators() && repeats < MOST_REPEATS {
+            repeats += 1;
+            let Some(again) = measure()? else { break };
+            if !again.reached.is_generators() {
+                point = again;
+            }
         }
-        points.push(Point::of(&trial, &document, generator_was_busy(&document)));
+        points.push(point);
     }
     Ok(points)
 }
@@ -137,6 +161,7 @@ fn text(saved: &Saved) -> String {
             Reached::Yes => "",
             Reached::ServerHeldUp => "the server took no more",
             Reached::NotByTheGenerator => "the generator was the limit",
+            Reached::GeneratorWasLate => "the generator was late: its latency, not the server's",
         };
         let marks = [bar(value(point, "99").map_or(0, |p99| p99.v), slowest), knee.into(), reached.into()];
         vec![
@@ -154,7 +179,7 @@ fn text(saved: &Saved) -> String {
     let head = ["offered/s", "sent/s", "answered/s", "lost", "p50 us", "p99 us", "95% of p99", "p99.9 us", "p99, log"];
     text += &table::text(&head, &rows.collect::<Vec<_>>());
     let _ = writeln!(text, "\n  {}", sentence(saved));
-    text
+    text + &setup::on_wrong_answers(saved.wrong)
 }
 
 /// A bar on a logarithmic scale from a microsecond on.
@@ -164,18 +189,34 @@ fn bar(nanos: u64, most: u64) -> String {
 }
 
 fn sentence(saved: &Saved) -> String {
-    let unreached = saved.points.iter().filter(|point| point.reached == Reached::NotByTheGenerator).count();
-    let note = if unreached == 0 {
-        String::new()
-    } else {
-        format!("; at {unreached} of {} rates the generator was the limit", saved.points.len())
+    let points = &saved.points;
+    let number = |is: fn(Reached) -> bool| points.iter().filter(|point| is(point.reached)).count();
+    let (late, slow) = (
+        number(|reached| reached == Reached::GeneratorWasLate),
+        number(|reached| reached == Reached::NotByTheGenerator),
+    );
+    let mut notes = String::new();
+    for (number, what) in [(slow, "was the limit"), (late, "was late: give it a processor of its own")] {
+        if number > 0 {
+            // Writing to a String cannot fail.
+            let _ = write!(notes, "; at {number} of {} rates the generator {what}", points.len());
+        }
+    }
+    let Some(knee) = saved.knee else {
+        let why = if number(Reached::is_generators) == points.len() {
+            "the generator spoilt every rate"
+        } else {
+            "no rate was reached with less than 1% loss"
+        };
+        return format!("no knee: {why}{notes}");
     };
-    match saved.knee.map(|index| &saved.points[index]) {
-        Some(point) => format!(
-            "knee at {}/s: beyond it a part more load costs a larger part of latency{note}",
-            count(point.answered as u64)
-        ),
-        None => format!("no knee: no rate was reached with less than 1% loss{note}"),
+    let rate = count(points[knee].answered as u64);
+    // Without a point behind it that says what more load costs, it is only the end of what was measured.
+    let is_last = !points[knee + 1..].iter().any(|point| !point.reached.is_generators());
+    if is_last {
+        format!("no knee up to {rate}/s: so far a part more load costs a smaller part of latency{notes}")
+    } else {
+        format!("knee at {rate}/s: beyond it a part more load costs a larger part of latency{notes}")
     }
 }
 
@@ -187,10 +228,15 @@ fn page(saved: &Saved, text: &str, json: &str) -> String {
             p50: quantile("50").map(|one| one.v),
             p99: quantile("99").map(|one| one.v),
             p99_interval: quantile("99").map_or((None, None), |one| (one.lo, one.hi)),
-            is_marked: point.reached == Reached::NotByTheGenerator,
+            loss: point.loss(),
+            is_marked: point.reached.is_generators(),
         }
     });
+    let points: Vec<trials::Point> = points.collect();
     let knee: Vec<f64> = saved.knee.map(|index| saved.points[index].achieved).into_iter().collect();
-    let figure = trials::figure(&points.collect::<Vec<_>>(), &knee, None, None);
-    trials::page("Sweep", &saved.target, &sentence(saved), ("Latency by rate", &figure), text, json)
+    let figures = [
+        ("Latency by rate", trials::latencies(&points, &knee, &[])),
+        ("Loss by rate", trials::losses(&points, &[], &[])),
+    ];
+    trials::page("Sweep", &saved.target, &[sentence(saved)], &figures, text, json)
 }

@@ -21,10 +21,17 @@ pub fn interval(length: Nanos) -> Nanos {
 /// What became of the messages of a stretch of a trial.
 #[derive(Debug, Clone)]
 pub struct Batch {
-    /// Messages without a right answer in time.
+    /// Messages without an answer in time.
     pub lost: u64,
     /// Response times of the others.
     pub response: Histogram<u64>,
+}
+
+impl Batch {
+    /// One without messages.
+    pub fn empty() -> Self {
+        Batch { lost: 0, response: recorder::histogram() }
+    }
 }
 
 /// A stage of an open loop at a constant rate.
@@ -37,45 +44,64 @@ pub struct Trial {
     pub achieved: f64,
     /// Right answers a second of sending.
     pub answered: f64,
+    /// Messages that left.
+    pub sent: u64,
+    /// Messages without an answer in time.
+    pub lost: u64,
+    /// Those of them that our own sockets dropped.
+    pub own_losses: u64,
     /// The batches, without those in which the server settled.
     pub batches: Vec<Batch>,
-    /// Service times of the whole trial: what was not the generator's own delay.
-    pub service: Histogram<u64>,
+    /// Response times of the whole trial.
+    pub response: Histogram<u64>,
     /// The 99th percentile of the generator's own delay.
     pub lag_p99: Nanos,
+    /// Whether the generator, by its own verdict, was too slow or too busy.
+    pub generator_was_busy: bool,
 }
 
 impl Trial {
-    /// The stage that `engine` has just ended, whose schedule asked for `offered` messages a second, and which was cut
-    /// into intervals of [`interval`].
-    pub fn of(engine: &Engine, offered: f64) -> Self {
+    /// The stage that `engine` has just ended, whose schedule asked for `offered` messages a second for `length`, and
+    /// which was cut into intervals of [`interval`]. A message was given up when it had been under way for `timeout`.
+    pub fn of(engine: &Engine, offered: f64, length: Nanos, timeout: Nanos) -> Self {
         let mut counts = recorder::Counts::default();
-        let (mut service, mut lag) = (recorder::histogram(), recorder::histogram());
+        let (mut response, mut lag) = (recorder::histogram(), recorder::histogram());
         for (_, recorder) in engine.recorders() {
             counts.add(&recorder.counts);
-            service.add(&recorder.service).expect("all histograms have the same bounds");
+            response.add(&recorder.response).expect("all histograms have the same bounds");
             lag.add(&recorder.lag).expect("all histograms have the same bounds");
-        }
-        let intervals = engine.intervals().0;
-        // What comes after the last whole interval, the drain, belongs to the last batch: losses are noticed there.
-        let mut batches: Vec<Batch> = Vec::with_capacity(BATCHES + 1);
-        for interval in intervals.iter().skip(SETTLING) {
-            let batch = Batch { lost: interval.flow.lost, response: interval.response.histogram() };
-            if batches.len() < BATCHES {
-                batches.push(batch);
-            } else if let Some(last) = batches.last_mut() {
-                last.lost += batch.lost;
-                last.response.add(batch.response).expect("all histograms have the same bounds");
-            }
         }
         let sent = counts.sent as f64 / counts.scheduled.max(1) as f64;
         Trial {
             offered,
             achieved: offered * sent.min(1.0),
             answered: counts.replied as f64 * SECOND as f64 / engine.sending_time().max(1) as f64,
-            batches,
-            service,
+            sent: counts.sent,
+            lost: counts.lost,
+            own_losses: 0,
+            batches: batches(engine, interval(length), timeout),
+            response,
             lag_p99: lag.value_at_quantile(0.99),
+            generator_was_busy: false,
         }
     }
+}
+
+/// What happened in each batch after those of settling; what came while the stage drained belongs to the last one.
+fn batches(engine: &Engine, length: Nanos, timeout: Nanos) -> Vec<Batch> {
+    let mut batches: Vec<Batch> = std::iter::repeat_with(Batch::empty).take(BATCHES).collect();
+    let place = |time: Nanos| ((time / length) as usize).checked_sub(SETTLING).map(|index| index.min(BATCHES - 1));
+    for interval in engine.intervals().0 {
+        // Placed by their times: of a long drain, neighbours have been joined.
+        if let Some(index) = place(interval.start) {
+            batches[index].response.add(interval.response.histogram()).expect("all histograms have the same bounds");
+        }
+        // A loss is noticed a timeout after the message was sent, and belongs to the load that it was sent under. What
+        // was noticed sooner was no matter of time, such as a connection that broke.
+        let noticed = interval.start + interval.length / 2;
+        if let Some(index) = place(noticed.checked_sub(timeout).unwrap_or(noticed)) {
+            batches[index].lost += interval.flow.lost;
+        }
+    }
+    batches
 }

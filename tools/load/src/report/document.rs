@@ -9,7 +9,7 @@ mod counts;
 mod example;
 mod latency;
 #[cfg(test)]
-mod schema;
+pub(crate) mod schema;
 mod setting;
 
 use std::collections::BTreeMap;

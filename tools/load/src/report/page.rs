@@ -10,6 +10,7 @@ mod latencies;
 mod losses;
 mod merged;
 pub(super) mod plot;
+pub mod race;
 pub mod repeats;
 mod setting;
 pub(super) mod sheet;

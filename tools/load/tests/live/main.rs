@@ -3,6 +3,7 @@
 mod belief;
 mod crowd;
 mod curves;
+mod drawn;
 mod faults;
 mod interference;
 mod lab;

@@ -1,4 +1,4 @@
-//! The page of a run where there is little room, in the dark, and on paper.
+//! Pages where there is little room, in the dark, and on paper.
 
 use crate::servers::{RealServer, measure};
 use crate::showing::{folder, in_chromium_with, saved};
@@ -24,18 +24,18 @@ const FRAME: &str = "<!doctype html><title>frame</title><script>
     addEventListener('message', (event) => Object.assign(document.body.dataset, event.data));
     </script><body><iframe width=400 height=3000 style='border:0' src='PAGE'></iframe></body>";
 
-#[test]
-fn a_narrow_page_cuts_nothing_off_in_light_and_dark() {
-    let [_, html] = saved("narrow");
-    for (name, scheme, is_dark) in [("narrow-light", "1", false), ("narrow-dark", "0", true)] {
+/// That a page has room in 400 pixels, in light and in dark, and cuts nothing off. Without a browser nothing is asserted.
+pub(crate) fn assert_narrow(html: &std::path::Path, name: &str) {
+    for (look, scheme, is_dark) in [("light", "1", false), ("dark", "0", true)] {
+        let name = format!("{name}-{look}");
         let scheme = format!("--blink-settings=preferredColorScheme={scheme}");
         let page = folder().join(format!("{name}.html"));
-        let text = std::fs::read_to_string(&html).unwrap();
+        let text = std::fs::read_to_string(html).unwrap();
         std::fs::write(&page, text.replace("</body>", &format!("<script>{LOOK}</script></body>"))).unwrap();
         let frame = folder().join(format!("{name}-frame.html"));
         std::fs::write(&frame, FRAME.replace("PAGE", page.file_name().unwrap().to_str().unwrap())).unwrap();
         let flags = ["--window-size=1280,2000", "--virtual-time-budget=5000", &scheme];
-        let Some(dom) = in_chromium_with(&frame, name, "", &flags) else { return };
+        let Some(dom) = in_chromium_with(&frame, &name, "", &flags) else { return };
         let body = dom.split("<body").nth(1).unwrap().split('>').next().unwrap();
         let dark = format!("data-dark=\"{is_dark}\"");
         for expected in ["data-out=\"\"", "data-inner=\"400\"", "data-scrolls=\"false\"", "data-words=\"true\"", &dark]
@@ -43,6 +43,12 @@ fn a_narrow_page_cuts_nothing_off_in_light_and_dark() {
             assert!(body.contains(expected), "{expected} is not in {body}");
         }
     }
+}
+
+#[test]
+fn a_narrow_page_cuts_nothing_off_in_light_and_dark() {
+    let [_, html] = saved("narrow");
+    assert_narrow(&html, "narrow");
 }
 
 #[test]

@@ -3,10 +3,43 @@
 use crate::servers::{DatagramServer, RealServer, run};
 use serde_json::{Value, json};
 
-pub(crate) fn validator() -> jsonschema::Validator {
-    let schema: Value = serde_json::from_str(include_str!("../../run.schema.json")).unwrap();
+fn validator_of(schema: &str) -> jsonschema::Validator {
+    let schema: Value = serde_json::from_str(schema).unwrap();
     jsonschema::draft202012::meta::validate(&schema).unwrap();
     jsonschema::draft202012::new(&schema).unwrap()
+}
+
+pub(crate) fn validator() -> jsonschema::Validator {
+    validator_of(include_str!("../../run.schema.json"))
+}
+
+/// Whether what a search printed fits its published schema, and would not without any of its fields.
+pub(crate) fn assert_fits_search(saved: &Value) {
+    assert_fits_exactly(include_str!("../../search.schema.json"), saved);
+}
+
+/// The same of a sweep.
+pub(crate) fn assert_fits_sweep(saved: &Value) {
+    assert_fits_exactly(include_str!("../../sweep.schema.json"), saved);
+}
+
+/// The same of a comparison.
+pub(crate) fn assert_fits_compare(saved: &Value) {
+    assert_fits_exactly(include_str!("../../compare.schema.json"), saved);
+}
+
+/// Every field is described there, and the schema notices when one is missing or another thing.
+fn assert_fits_exactly(schema: &str, saved: &Value) {
+    let (validator, schema): (_, Value) = (validator_of(schema), serde_json::from_str(schema).unwrap());
+    assert_fits(&validator, saved);
+    for (name, value) in saved.as_object().unwrap() {
+        assert!(schema["properties"][name]["description"].is_string(), "{name} is not described");
+        let mut changed = saved.clone();
+        take(&mut changed, &format!("/{name}")).unwrap();
+        assert!(!validator.is_valid(&changed), "{name} may not be missing");
+        changed[name] = if value.is_array() { json!(1) } else { json!([[]]) };
+        assert!(!validator.is_valid(&changed), "{name} may not be anything");
+    }
 }
 
 fn document(arguments: &[&str]) -> Value {

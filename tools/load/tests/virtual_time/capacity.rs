@@ -1,7 +1,10 @@
 //! A search for the capacity of servers whose capacity follows from a formula.
 
+use std::convert::Infallible;
+
 use super::*;
-use shout_load::curves::capacity::{Answer, Limit, Limits, Search, Step};
+use shout_load::curves::aim::{Aim, Lengths, Tried};
+use shout_load::curves::capacity::{Answer, Limit, Limits};
 use shout_load::curves::judge::judge;
 use shout_load::curves::trial::{BATCHES, Batch, SETTLING, Trial, interval};
 use shout_load::recorder::histogram;
@@ -49,20 +52,36 @@ impl Queue {
     /// messages.
     fn trial(&mut self, rate: f64, length: Nanos) -> Trial {
         let interval = interval(length);
-        let batch = || Batch { lost: 0, response: histogram() };
-        let mut batches: Vec<Batch> = (0..BATCHES).map(|_| batch()).collect();
-        let (mut now, start) = (0, self.free_at);
+        let mut batches: Vec<Batch> = (0..BATCHES).map(|_| Batch::empty()).collect();
+        let (mut now, start, mut sent) = (0, self.free_at, 0);
         loop {
             now += (1e9 * self.exponential() / rate) as Nanos;
             if now >= length {
                 break;
             }
+            sent += 1;
             let response = self.answers_at(start + now) - (start + now);
             if let Some(index) = ((now / interval) as usize).checked_sub(SETTLING) {
                 batches[index.min(BATCHES - 1)].response.saturating_record(response);
             }
         }
-        Trial { offered: rate, achieved: rate, answered: rate, batches, service: histogram(), lag_p99: 0 }
+        trial(rate, sent, 0, batches)
+    }
+}
+
+/// A trial of a generator without faults.
+pub(crate) fn trial(rate: f64, sent: u64, lost: u64, batches: Vec<Batch>) -> Trial {
+    Trial {
+        offered: rate,
+        achieved: rate,
+        answered: rate,
+        sent,
+        lost,
+        own_losses: 0,
+        batches,
+        response: histogram(),
+        lag_p99: 0,
+        generator_was_busy: false,
     }
 }
 
@@ -95,21 +114,37 @@ fn capacity(law: Law, bound: f64) -> f64 {
     }
 }
 
-const LIMITS: Limits =
-    Limits { first: 1000.0, least: 10.0, most: 1e6, precision: 0.05, trial: SECOND / 2, confirm: 6 * SECOND };
+pub(crate) const LIMITS: Limits = Limits { first: 1000.0, least: 10.0, most: 1e6, precision: 0.05 };
+
+/// A search in which `make` makes the trials, and what it tried.
+pub(crate) fn search_with(
+    aim: &Aim,
+    lengths: Lengths,
+    make: &mut dyn FnMut(f64, Nanos) -> Trial,
+) -> (Answer, Vec<Tried>) {
+    let mut tried = Vec::new();
+    let answer = aim.search(LIMITS, lengths, &mut tried, &mut |rate, length| Ok::<_, Infallible>(make(rate, length)));
+    let Ok(answer) = answer;
+    (answer, tried)
+}
 
 fn search(law: Law, bound: &str, seed: u64) -> Answer {
-    let objectives = [format!("p99<{bound}").parse().unwrap()];
+    let aim = Aim::Objectives(vec![format!("p99<{bound}").parse().unwrap()]);
     let mut server = Queue::new(law, seed);
-    let mut search = Search::new(LIMITS);
-    loop {
-        let (rate, length) = match search.next() {
-            Step::Try { rate, length } => (rate, length),
-            Step::Done(answer) => return answer,
-        };
-        let trial = server.trial(rate, length);
-        search.note(trial.achieved, judge(&objectives, &trial));
-    }
+    let lengths = Lengths { short: SECOND / 2, long: 6 * SECOND };
+    search_with(&aim, lengths, &mut |rate, length| server.trial(rate, length)).0
+}
+
+/// What `one` says for each of the seeds from 0 to 99, in two threads.
+pub(crate) fn hundred<T: Send>(one: impl Fn(u64) -> T + Sync) -> Vec<T> {
+    let half = |seeds: std::ops::Range<u64>| seeds.map(&one).collect::<Vec<_>>();
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| half(0..50));
+        let later = half(50..100);
+        let mut all = first.join().unwrap();
+        all.extend(later);
+        all
+    })
 }
 
 /// How many of a hundred searches, each with its own seed, hold the truth between their bounds, and how wide they are.
@@ -121,13 +156,7 @@ fn searches(law: Law, bound: &str, seconds: f64) -> (usize, f64) {
         assert!(matches!(answer.limit, Limit::Server | Limit::Unclear), "{answer:?}");
         ((lower..=upper).contains(&truth), (upper - lower) / truth)
     };
-    let half = |seeds: std::ops::Range<u64>| seeds.map(one).collect::<Vec<_>>();
-    let all = std::thread::scope(|scope| {
-        let first = scope.spawn(|| half(0..50));
-        let mut all = half(50..100);
-        all.extend(first.join().unwrap());
-        all
-    });
+    let all = hundred(one);
     let mut widths: Vec<f64> = all.iter().map(|(_, width)| *width).collect();
     widths.sort_by(f64::total_cmp);
     (all.iter().filter(|(held, _)| *held).count(), widths[50])
@@ -175,7 +204,7 @@ fn the_engine_makes_the_same_trials() {
         let stage = Stage { demand, duration: Some(SECOND), messages: None, late: Late::Queue, seed: 3 };
         let mut world = |now: Nanos, message: &[u8]| vec![(server.answers_at(now), message.to_ascii_uppercase())];
         simulate(&mut engine, Transport::Udp, &stage, 0, &mut world);
-        let trial = Trial::of(&engine, rate);
+        let trial = Trial::of(&engine, rate, SECOND, SECOND);
         let counted: u64 = trial.batches.iter().map(|batch| batch.response.len() + batch.lost).sum();
         let settled = recorder(&engine).counts.sent * BATCHES as u64 / (BATCHES + SETTLING) as u64;
         assert_eq!(trial.batches.len(), BATCHES);
@@ -184,4 +213,26 @@ fn the_engine_makes_the_same_trials() {
         assert_eq!(judge(&objectives, &trial).holds, holds, "{rate}");
         server.free_at = 0;
     }
+}
+
+#[test]
+fn a_loss_belongs_to_the_load_under_which_its_message_was_sent() {
+    const LENGTH: Nanos = 500 * MILLISECOND;
+    let mut engine = engine(Transport::Udp, 1, 64);
+    engine.record_intervals(interval(LENGTH));
+    let demand = open(Profile::constant(5000.0), Process::Poisson);
+    let stage = Stage { demand, duration: Some(LENGTH), messages: None, late: Late::Queue, seed: 3 };
+    let is_deaf = |now: Nanos| (200 * MILLISECOND..260 * MILLISECOND).contains(&now);
+    let mut world = |now: Nanos, message: &[u8]| {
+        if is_deaf(now) { Vec::new() } else { vec![(now + MICROSECOND, message.to_ascii_uppercase())] }
+    };
+    simulate(&mut engine, Transport::Udp, &stage, 0, &mut world);
+    let trial = Trial::of(&engine, 5000.0, LENGTH, SECOND);
+    let lost: Vec<u64> = trial.batches.iter().map(|batch| batch.lost).collect();
+    assert_eq!(lost.iter().sum::<u64>(), trial.lost);
+    assert!((240..360).contains(&trial.lost), "60 ms of 5,000 a second: {}", trial.lost);
+    // A batch is 20 ms long, the first five do not count, and a loss is noticed up to 20 ms late.
+    let elsewhere: u64 =
+        lost.iter().enumerate().filter(|(index, _)| !(5..=8).contains(index)).map(|(_, lost)| lost).sum();
+    assert_eq!(elsewhere, 0, "{lost:?}");
 }

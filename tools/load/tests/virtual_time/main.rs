@@ -6,6 +6,7 @@ mod capacity;
 mod churn;
 mod differences;
 mod faults;
+mod goals;
 mod interference;
 mod late;
 mod memory;

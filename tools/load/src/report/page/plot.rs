@@ -81,6 +81,11 @@ impl Plot {
     pub(in crate::report) fn y_tick(&mut self, share: f64, name: &str) {
         let y = UNITS * (1.0 - share);
         self.path("grid", &format!("M0 {y:.1}H{UNITS}"));
+        self.word_left(share, name);
+    }
+
+    /// A name to the left of a row, at a share of the height.
+    pub(in crate::report) fn word_left(&mut self, share: f64, name: &str) {
         let _ = write!(self.words, "<span class=\"y\" style=\"bottom:{:.2}%\">{name}</span>", share * 100.0);
     }
 

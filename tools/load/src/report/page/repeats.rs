@@ -14,10 +14,9 @@ const MOST_NUMBERS: usize = 20;
 
 /// The page of several runs.
 pub fn html(repeats: &Repeats) -> String {
-    let sentence = repeats.sentences().join(". ");
-    let figure = figure(repeats);
+    let figures = [("Latency by run", figure(repeats))];
     let (target, text) = (&repeats.target.url, repeats.text());
-    trials::page("Repeated runs", target, &sentence, ("Latency by run", &figure), &text, &files::json(repeats))
+    trials::page("Repeated runs", target, &repeats.sentences(), &figures, &text, &files::json(repeats))
 }
 
 /// The median and the 99th percentile of each run with their intervals, and the interval of the mean over the runs.
