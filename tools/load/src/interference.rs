@@ -94,7 +94,7 @@ pub struct Effect {
     pub figure: Figure,
     /// What it is alone, in nanoseconds, or answers a second: the geometric mean over the blocks.
     pub alone: f64,
-    /// What it is beside the other transport.
+    /// What it is beside the other transport, in nanoseconds, or answers a second.
     pub together: f64,
     /// By how much; none where messages were lost at the percentile, or in too few blocks to tell.
     #[serde(skip_serializing_if = "Option::is_none", default)]

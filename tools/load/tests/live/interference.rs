@@ -30,7 +30,9 @@ fn each_transport_is_measured_alone_and_beside_the_other_on_the_same_connections
     }
     let screen = String::from_utf8(run(&["report", &files[0]]).stdout).unwrap();
     let page = std::fs::read_to_string(&files[1]).unwrap();
-    files.iter().for_each(|file| std::fs::remove_file(file).unwrap());
+    for file in &files {
+        std::fs::remove_file(file).unwrap();
+    }
     for part in ["interference   10 blocks of 6 x 0.05s", "TCP response p99", "UDP service p50", " beside the other"] {
         assert!(screen.contains(part), "{part:?} is not in {screen}");
     }
