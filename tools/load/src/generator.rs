@@ -243,7 +243,11 @@ impl Generator {
                 match watch(&self.engine, now - began) {
                     Wish::Continue => {}
                     Wish::Stop => self.engine.stop(now),
-                    Wish::Abort => self.engine.cut_off(now),
+                    Wish::Abort => {
+                        self.engine.cut_off(now);
+                        // Another turn would wait for ever: nothing is due any more, and a silent server wakes nobody.
+                        return Ok(());
+                    }
                 }
             }
         }
