@@ -166,6 +166,7 @@ impl Metric {
     }
 }
 
+/// Right answers a second of sending.
 pub(crate) fn achieved_rate(run: &Document) -> f64 {
     run.counts.replied as f64 * SECOND as f64 / run.rated_ns().max(1) as f64
 }

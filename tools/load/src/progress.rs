@@ -269,6 +269,8 @@ mod tests {
         let expected =
             "udp://127.0.0.1:1  20 of 60 s, 40 s left  51 replies/s  lost 2 (0.196%)  p50 41.0 us  p99 3,000.3 us\n";
         assert_eq!(lines[1], expected);
+        let mut view = self::view(Outlet::Lines, &["-d", "60s"]).numbered(2, 5);
+        assert!(view.update(&at(20, 1000, None)).starts_with("run 2 of 5  udp://127.0.0.1:1  20 of 60 s"));
         assert_eq!(view.end(), "");
     }
 

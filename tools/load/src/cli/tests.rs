@@ -104,6 +104,8 @@ fn what_makes_no_sense_is_refused() {
         "--until p99±2% --until p50±2%",
         "--until p99±2% --max-duration 2s",
         "--max-duration 5s",
+        "--repeat 1",
+        "--repeat 101",
         "--gso 65",
         "--late shed",
         "-R 1 --late sometimes",

@@ -70,7 +70,7 @@ impl Part {
             lost: run.counts.lost,
             wrong: wrong_answers(run),
             replied: run.counts.replied,
-            time: run.time.measured_ns,
+            time: run.rated_ns(),
         });
     }
 

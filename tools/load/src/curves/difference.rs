@@ -10,6 +10,7 @@ use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use serde::Serialize;
 
 use crate::clock::SECOND;
+use crate::gates::achieved_rate;
 use crate::recorder::histogram;
 use crate::report::document::{Document, Latency, Quantile};
 use crate::report::repeats::Repeats;
@@ -173,7 +174,7 @@ impl Measured {
         let (value, error) = match figure {
             Figure::Median => quantile("50"),
             Figure::Tail => quantile("99"),
-            Figure::Rate => rate(run),
+            Figure::Rate => rate_error(run).map(|error| (achieved_rate(run), error)),
         }?;
         Some(Measured { value, error, degrees: f64::INFINITY })
     }
@@ -205,8 +206,8 @@ pub(crate) fn quantile_error(quantile: &Quantile) -> Option<(f64, f64)> {
     Some((quantile.v.max(1) as f64, (high / low).ln() / (2.0 * Z_95)))
 }
 
-/// Answers a second, and the standard error of its logarithm, after how much it varies from interval to interval.
-pub(crate) fn rate(run: &Document) -> Option<(f64, f64)> {
+/// The standard error of the logarithm of the rate of a run, after how much it varies from interval to interval.
+pub(crate) fn rate_error(run: &Document) -> Option<f64> {
     /// A last interval that is much shorter than the others is the drain.
     const WHOLE: f64 = 0.5;
     let longest = run.intervals.iter().map(|interval| interval.len_ns).max()?;
@@ -214,7 +215,7 @@ pub(crate) fn rate(run: &Document) -> Option<(f64, f64)> {
     let rates: Vec<f64> =
         whole.map(|interval| interval.replied as f64 * SECOND as f64 / interval.len_ns.max(1) as f64).collect();
     let (mean, error) = mean_and_error(&rates);
-    (rates.len() > 2 && mean > 0.0).then(|| (mean, error / mean))
+    (rates.len() > 2 && mean > 0.0).then(|| error / mean)
 }
 
 #[cfg(test)]

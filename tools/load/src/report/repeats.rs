@@ -12,8 +12,8 @@ use super::document::{Config, Document, Environment, Latency, PERCENTILES, Quant
 use super::screen::{count, micros, percent, plural};
 use super::trust::GateResult;
 use super::until::{Until, percent as share};
-use crate::clock::SECOND;
 use crate::curves::difference;
+use crate::gates::achieved_rate;
 use crate::repeats::{self, Figure};
 use crate::run::exit;
 use crate::statistics::median;
@@ -141,8 +141,8 @@ impl Run {
             sent: run.counts.sent,
             replied: run.counts.replied,
             lost: run.counts.lost,
-            rate: run.counts.replied as f64 * SECOND as f64 / run.time.measured_ns.max(1) as f64,
-            rate_error: difference::rate(run).map(|(_, error)| error),
+            rate: achieved_rate(run),
+            rate_error: difference::rate_error(run),
             p: run.latency.response.p.clone(),
             all_in: run.loss.all_in.clone(),
             n_eff: run.latency.response.n_eff.unwrap_or(0),

@@ -10,6 +10,7 @@ mod lab;
 mod merge;
 mod page;
 mod program;
+mod repeats;
 mod scale;
 mod schema;
 mod servers;

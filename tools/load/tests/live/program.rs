@@ -34,6 +34,7 @@ fn a_wrong_argument_gets_one_line_that_names_it_and_exit_code_2() {
         (&["udp://localhost", "--until", "p99±2%", "-d", "5s"], &["--until", "--duration"]),
         (&["udp://localhost", "--until", "p99±2%", "--max-duration", "1s"], &["'1s'", "--max-duration", "3s"]),
         (&["udp://localhost", "--max-duration", "5s"], &["--until"]),
+        (&["udp://localhost", "--repeat", "1"], &["'1'", "--repeat", "2 to 100"]),
         (&["udp://localhost", "--frobnicate"], &["'--frobnicate'"]),
     ] {
         let output = run(arguments);

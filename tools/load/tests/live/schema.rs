@@ -129,6 +129,29 @@ fn runs_of_every_kind_fit_the_published_schema() {
 }
 
 #[test]
+fn several_runs_fit_a_schema_of_their_own_and_each_of_them_the_other() {
+    let (one, all) = (validator(), validator_of(include_str!("../../repeats.schema.json")));
+    let server = RealServer::start();
+    let url = format!("echo://{}", server.address);
+    let load = ["-d", "400ms", "-R", "3k", "-w", "0", "-i", "50ms", "--repeat", "3", "--slo", "p50<9s", "--json"];
+    let output = run(&[&[url.as_str()], &load[..]].concat());
+    let lines: Vec<Value> =
+        String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [runs @ .., whole] = &lines[..] else { panic!("nothing was printed") };
+    assert_eq!(runs.len(), 3);
+    runs.iter().for_each(|run| assert_fits(&one, run));
+    assert_fits(&all, whole);
+    assert!(!one.is_valid(whole) && !all.is_valid(&runs[0]), "one is not taken for the other");
+    for path in ["/runs/2/p/99/v", "/runs/0/rate_error", "/spread/0/within", "/spread/1/lo", "/gates/0/expr"] {
+        assert!(whole.pointer(path).is_some_and(|value| !value.is_null()), "{path}");
+    }
+    for path in ["/schema", "/runs", "/runs/0/seed", "/spread/0/median", "/response/hdr_v2", "/asked", "/exit"] {
+        let mut without = whole.clone();
+        assert!(take(&mut without, path).is_some() && !all.is_valid(&without), "{path} may not be missing");
+    }
+}
+
+#[test]
 fn a_wrong_or_missing_field_does_not_fit() {
     let validator = validator();
     let server = RealServer::start();
