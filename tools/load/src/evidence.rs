@@ -12,7 +12,7 @@ use std::collections::BinaryHeap;
 use crate::clock::Nanos;
 use crate::ledger::Flight;
 use crate::payload::Identity;
-use crate::statistics::{BatchMeans, Reservoir, quantile_interval};
+use crate::statistics::{Reservoir, quantile_interval};
 use slices::Slices;
 
 /// Gaps between sends that are kept: enough for a distance of 0.03 to stand out, and 32 KiB.
@@ -47,8 +47,6 @@ pub struct Evidence {
     started: Nanos,
     last_send: Option<Nanos>,
     gaps: Reservoir,
-    latencies: BatchMeans,
-    logarithms: BatchMeans,
     slices: Slices,
     worst: BinaryHeap<Reverse<Slow>>,
     in_flight: u64,
@@ -65,8 +63,6 @@ impl Default for Evidence {
             started: 0,
             last_send: None,
             gaps: Reservoir::new(GAPS, RESERVOIR_SEED),
-            latencies: BatchMeans::default(),
-            logarithms: BatchMeans::default(),
             slices: Slices::default(),
             worst: BinaryHeap::with_capacity(WORST),
             in_flight: 0,
@@ -83,8 +79,6 @@ impl Evidence {
         self.started = now;
         self.last_send = None;
         self.gaps.clear();
-        self.latencies = BatchMeans::default();
-        self.logarithms = BatchMeans::default();
         self.slices.clear();
         self.worst.clear();
         self.in_flight = 0;
@@ -107,8 +101,6 @@ impl Evidence {
     /// A message was answered rightly and in time.
     pub fn replied(&mut self, flight: Flight, message: Identity, now: Nanos) {
         let latency = now.saturating_sub(flight.intended);
-        self.latencies.push(latency as f64);
-        self.logarithms.push((latency.max(1) as f64).log2());
         self.slices.push(now.saturating_sub(self.started), latency);
         if self.worst.len() < WORST || self.worst.peek().is_some_and(|Reverse(least)| latency > least.latency) {
             if self.worst.len() == WORST {
@@ -153,17 +145,16 @@ impl Evidence {
         self.gaps.values()
     }
 
-    /// How many independent measurements the latencies are worth.
-    ///
-    /// The smaller of two views: of the latencies themselves, which the tail dominates, and of their logarithms, which
-    /// the bulk does. A single outlier hides any likeness in the former, and a rare cluster of them in the latter.
+    /// How many independent measurements the latencies are worth to the 99th percentile; see [`effective_size`].
     pub fn effective_size(&self) -> f64 {
-        self.latencies.effective_size().min(self.logarithms.effective_size())
+        effective_size(std::iter::once(self))
     }
 
     /// The 99th percentile of the latency in consecutive slices of time, those without any answer left out.
     pub fn slices(&self) -> Vec<f64> {
-        self.slices.percentiles(0.99)
+        /// A run of a second has ten of them.
+        const SHORTEST: Nanos = 100_000_000;
+        self.slices.percentiles(0.99, SHORTEST)
     }
 
     /// The slowest requests, the slowest first.
@@ -197,16 +188,19 @@ pub fn half_width(value: u64, (lower, upper): (Option<u64>, Option<u64>)) -> Opt
     Some((upper? - lower?) as f64 / 2.0 / value.max(1) as f64)
 }
 
-/// How many independent measurements several streams are worth together: of several transports or several generators.
+/// How many independent measurements several streams, of several transports or several generators, are worth together to
+/// the 99th percentile.
+pub fn effective_size<'a>(streams: impl Iterator<Item = &'a Evidence>) -> f64 {
+    effective_size_at(0.99, streams)
+}
+
+/// The same to the quantile `q`: one that bursts of slow answers decide is worth fewer than one that they do not reach.
 ///
 /// What meets the same queues of the same server rises and falls together, and does not add up: two generators that see
-/// the same busy periods know no more than one of them. The sum is divided by what the sums of their slices vary more
-/// than they would if the streams were independent of each other.
-pub fn effective_size<'a>(streams: impl Iterator<Item = &'a Evidence>) -> f64 {
-    let streams: Vec<&Evidence> = streams.collect();
-    let sum: f64 = streams.iter().map(|stream| stream.effective_size()).sum();
-    let slices: Vec<&Slices> = streams.iter().map(|stream| &stream.slices).collect();
-    sum / slices::likeness(&slices)
+/// the same busy periods know no more than one of them.
+pub fn effective_size_at<'a>(q: f64, streams: impl Iterator<Item = &'a Evidence>) -> f64 {
+    let slices: Vec<&Slices> = streams.map(|stream| &stream.slices).collect();
+    slices::effective_size(&slices, q)
 }
 
 #[cfg(test)]

@@ -8,10 +8,12 @@ mod watcher;
 use std::io;
 use std::net::SocketAddr;
 
+use hdrhistogram::Histogram;
+
 use crate::clock::{Clock, Nanos};
 use crate::companions::{Companions, Tally};
 use crate::engine::{Engine, Totals, Transport};
-use crate::evidence;
+use crate::evidence::{self, Evidence};
 use crate::facts::Measured;
 use crate::floor::{self, Floor};
 use crate::generator::Wish;
@@ -289,13 +291,14 @@ fn document(plan: &Plan, context: &Context, team: &Team, parts: Parts) -> Docume
     for (transport, recorder) in team.merged() {
         total.add(&recorder);
         let each = team.recorders().filter(|(of, _)| *of == transport);
-        let size = evidence::effective_size(each.map(|(_, recorder)| &recorder.evidence));
+        let evidence: Vec<&Evidence> = each.map(|(_, recorder)| &recorder.evidence).collect();
         let connect = connect_times.as_ref().filter(|_| transport == Transport::Tcp);
-        let latency = Latencies::of(&recorder, size, connect);
+        let latency = latencies(&recorder, &evidence, connect);
         let breakdown = Breakdown::of(&recorder.breakdown);
         let part = PerTransport { counts: (&recorder.counts).into(), latency, breakdown };
         per_transport.insert(transport.name().to_owned(), part);
     }
+    let evidence: Vec<&Evidence> = team.recorders().map(|(_, recorder)| &recorder.evidence).collect();
     let (counts, endings) = (total.counts, total.endings);
     let measured =
         Measured { plan, team, counts: &counts, endings: &endings, total: &total, seen: &parts.seen, wall: parts.wall };
@@ -345,7 +348,7 @@ fn document(plan: &Plan, context: &Context, team: &Team, parts: Parts) -> Docume
         beside: parts.beside,
         server_memory: parts.memory,
         in_flight: facts.little.map(|(mean, little)| InFlight { mean, little }),
-        latency: Latencies::of(&total, measured.effective_size(), connect_times.as_ref()),
+        latency: latencies(&total, &evidence, connect_times.as_ref()),
         per_transport,
         interference: None,
         per_size: BySize::all(&total.by_size),
@@ -388,4 +391,9 @@ fn config(plan: &Plan) -> Config {
         tcp_timeout_ns: nanos(plan.tcp_timeout),
         interval_ns: nanos(plan.interval),
     }
+}
+
+/// `evidence`: of all that recorded these latencies.
+fn latencies(recorder: &Recorder, evidence: &[&Evidence], connect: Option<&Histogram<u64>>) -> Latencies {
+    Latencies::of(recorder, |q| evidence::effective_size_at(q, evidence.iter().copied()), connect)
 }

@@ -61,7 +61,6 @@ fn worth(slices: &[Moments]) -> f64 {
 mod tests {
     use super::*;
     use crate::recorder::histogram;
-    use crate::statistics::BatchMeans;
     use rand_xoshiro::Xoshiro256PlusPlus;
     use rand_xoshiro::rand_core::{Rng, SeedableRng};
 
@@ -70,22 +69,21 @@ mod tests {
     const MESSAGES: usize = 60_000;
 
     /// Latencies around 100 µs whose logarithms have the correlation `rho` from one message to the next, dealt out to
-    /// four generators: what each and all are worth by themselves, and the slices.
+    /// four generators: what each and all are worth by themselves, after the sum of an autoregressive process, and the slices.
     fn dealt(rho: f64) -> (Vec<f64>, f64, Vec<Histogram<u64>>) {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(5);
         let mut unit = || ((random.next_u64() >> 11) + 1) as f64 / (1_u64 << 53) as f64;
         let mut normal = || (-2.0 * unit().ln()).sqrt() * (2.0 * std::f64::consts::PI * unit()).cos();
-        let (mut each, mut all) = (vec![BatchMeans::default(); GENERATORS], BatchMeans::default());
+        let worth = |number: usize, rho: f64| number as f64 * (1.0 - rho) / (1.0 + rho);
+        let each = worth(MESSAGES / GENERATORS, rho.powf(GENERATORS as f64));
         let mut slices = vec![histogram(); SLICES];
         let mut state = normal();
         for number in 0..MESSAGES {
             state = rho * state + (1.0 - rho * rho).sqrt() * normal();
             let latency = 100_000.0 * (0.3 * state).exp();
-            each[number % GENERATORS].push(latency.log2());
-            all.push(latency.log2());
             slices[number * SLICES / MESSAGES].saturating_record(latency as u64);
         }
-        (each.iter().map(BatchMeans::effective_size).collect(), all.effective_size(), slices)
+        (vec![each; GENERATORS], worth(MESSAGES, rho), slices)
     }
 
     #[test]

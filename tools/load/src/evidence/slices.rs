@@ -1,9 +1,11 @@
 //! What a stream of latencies was like in consecutive stretches of time. Pure: no I/O, no clock.
 
 use crate::clock::Nanos;
+use crate::statistics::variance_of_sum;
 
 /// Coarse histograms of consecutive slices of time. When there is no room for one more, neighbours are joined and a
-/// slice is twice as long from then on, so any run ends with between half of [`Self::MOST`] and all of them.
+/// slice is twice as long from then on, so any run but the shortest ends with between half of [`Self::MOST`] and all of
+/// them.
 #[derive(Debug, Clone)]
 pub(super) struct Slices {
     length: Nanos,
@@ -17,11 +19,11 @@ impl Default for Slices {
 }
 
 impl Slices {
-    /// Enough for a test of two halves, and 70 KiB.
+    /// Enough for the variance between them to be known to a quarter, and 70 KiB.
     const MOST: usize = 64;
 
-    /// A run of a second has ten of them.
-    const FIRST_LENGTH: Nanos = 100_000_000;
+    /// A run of a few milliseconds has them all.
+    const FIRST_LENGTH: Nanos = 100_000;
 
     /// Each doubling of the latency in eight: a value is known to 6 %, against drifts of 25 % and more.
     const STEPS: u32 = 8;
@@ -68,65 +70,85 @@ impl Slices {
         (f64::from(Self::STEPS + step) + 0.5) * 2f64.powi(doublings.cast_signed())
     }
 
-    /// By how much the sum of each of the first `most` slices of this length is above what the mean of all of them makes.
-    fn surpluses(&self, view: fn(f64) -> f64, length: Nanos, most: usize) -> Vec<f64> {
-        let sum = |slices: &[[u32; Self::BUCKETS]]| {
-            let buckets = slices.iter().flat_map(|counts| counts.iter().enumerate()).filter(|(_, count)| **count > 0);
-            buckets.fold((0.0, 0.0), |(number, sum), (bucket, &count)| {
-                (number + f64::from(count), sum + f64::from(count) * view(Self::value(bucket)))
-            })
-        };
-        let sums: Vec<(f64, f64)> = self.counts.chunks((length / self.length) as usize).take(most).map(sum).collect();
-        let (number, total) = sums.iter().fold((0.0, 0.0), |all, one| (all.0 + one.0, all.1 + one.1));
-        let mean = total / f64::max(number, 1.0);
-        sums.iter().map(|(number, sum)| sum - number * mean).collect()
-    }
-
-    pub(super) fn percentiles(&self, quantile: f64) -> Vec<f64> {
-        let of_slice = |counts: &[u32; Self::BUCKETS]| {
-            let total: u64 = counts.iter().map(|&count| u64::from(count)).sum();
-            let rank = (quantile * total as f64).ceil() as u64;
+    /// The percentile of each slice, of slices that are at least `shortest` long; of those without any answer, none.
+    pub(super) fn percentiles(&self, quantile: f64, shortest: Nanos) -> Vec<f64> {
+        let each = (shortest.div_ceil(self.length) as usize).next_power_of_two();
+        let of_slice = |slices: &[[u32; Self::BUCKETS]]| {
+            let counts = (0..Self::BUCKETS).map(|bucket| slices.iter().map(|counts| u64::from(counts[bucket])).sum());
+            let counts: Vec<u64> = counts.collect();
+            let rank = (quantile * counts.iter().sum::<u64>() as f64).ceil() as u64;
             let mut seen = 0;
             let bucket = counts.iter().position(|&count| {
-                seen += u64::from(count);
+                seen += count;
                 seen >= rank
             })?;
-            (total > 0).then(|| Self::value(bucket))
+            (rank > 0).then(|| Self::value(bucket))
         };
-        self.counts.iter().filter_map(of_slice).collect()
+        self.counts.chunks(each).filter_map(of_slice).collect()
     }
 }
 
-/// By how much the sums of several streams over a slice vary more than if the streams were independent: 1 if they are,
-/// and their number if each is a copy of the first. Like the effective size, the larger of two views: of the latencies,
-/// and of their logarithms. 1 for a single stream, or where too few slices have ended to tell.
-pub(super) fn likeness(streams: &[&Slices]) -> f64 {
-    /// An eighth of a share of chance is left in it, on which no conclusion hangs.
-    const FEWEST: usize = 16;
-    if streams.len() < 2 {
-        return 1.0;
+/// How many independent values all the latencies of several streams are worth to the quantile `q`. The streams began
+/// together.
+///
+/// Where independent values lie on either side of a quantile, their number above it varies from slice to slice as the
+/// binomial law says. Where neighbours are alike, because they met the same queue, it varies more, and so does what is
+/// known of the quantile: by that factor they are worth less. Streams that rise and fall together are summed up before they
+/// are looked at, so what they have in common counts once.
+pub(super) fn effective_size(streams: &[&Slices], q: f64) -> f64 {
+    let slices = together(streams);
+    let mut whole = [0; Slices::BUCKETS];
+    for slice in &slices {
+        add(&mut whole, slice);
     }
-    // All began together, so the ends of the longer slices are ends of the shorter ones too.
-    let length = streams.iter().map(|stream| stream.length).max().unwrap_or(0);
-    let ended = streams.iter().map(|stream| stream.counts.len() / (length / stream.length) as usize).min().unwrap_or(0);
-    if ended.saturating_sub(1) < FEWEST {
-        return 1.0;
-    }
-    let of_view = |view: fn(f64) -> f64| {
-        // The last slice may not be over.
-        let each: Vec<Vec<f64>> = streams.iter().map(|stream| stream.surpluses(view, length, ended - 1)).collect();
-        let apart: f64 = each.iter().flatten().map(|surplus| surplus * surplus).sum();
-        let sums = (0..ended - 1).map(|slice| each.iter().map(|stream| stream[slice]).sum::<f64>());
-        let together: f64 = sums.map(|sum| sum * sum).sum();
-        if apart > 0.0 { together / apart } else { 1.0 }
+    let number = whole.iter().sum::<u64>() as f64;
+    let share_above = |of: &[u64; Slices::BUCKETS], bucket: usize, part: f64| {
+        of[bucket + 1..].iter().sum::<u64>() as f64 + part * of[bucket] as f64
     };
-    of_view(|latency| latency).max(of_view(f64::log2)).max(1.0)
+    // The bucket in which the quantile lies, and the part of that which is above it.
+    let above = number * (1.0 - q);
+    let Some(bucket) = (0..Slices::BUCKETS).find(|&bucket| share_above(&whole, bucket, 0.0) <= above) else {
+        return number;
+    };
+    let part = (above - share_above(&whole, bucket, 0.0)) / (whole[bucket].max(1) as f64);
+    let squares = share_above(&whole, bucket, part * part);
+    let independent = squares - above * above / number.max(1.0);
+    let surpluses: Vec<f64> = slices
+        .iter()
+        .map(|slice| share_above(slice, bucket, part) - slice.iter().sum::<u64>() as f64 * above / number.max(1.0))
+        .collect();
+    let inflation = if independent > 0.0 { variance_of_sum(&surpluses) / independent } else { 1.0 };
+    number / inflation.max(1.0)
+}
+
+/// The sums of the slices of several streams, as long as the longest of them: the ends of those are ends of the shorter
+/// ones too.
+fn together(streams: &[&Slices]) -> Vec<[u64; Slices::BUCKETS]> {
+    let length = streams.iter().map(|stream| stream.length).max().unwrap_or(1);
+    let mut sums = Vec::new();
+    for stream in streams {
+        for (place, slices) in stream.counts.chunks((length / stream.length) as usize).enumerate() {
+            if sums.len() <= place {
+                sums.push([0; Slices::BUCKETS]);
+            }
+            for slice in slices {
+                add(&mut sums[place], &slice.map(u64::from));
+            }
+        }
+    }
+    sums
+}
+
+fn add(sum: &mut [u64; Slices::BUCKETS], more: &[u64; Slices::BUCKETS]) {
+    sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use rand_xoshiro::Xoshiro256PlusPlus;
+    use rand_xoshiro::rand_core::{Rng, SeedableRng};
 
     const MILLISECOND: Nanos = 1_000_000;
 
@@ -146,7 +168,7 @@ mod tests {
                 slices.push(tenth * 100 * MILLISECOND, (1 + tenth / 500) * MILLISECOND);
             }
         }
-        let percentiles = slices.percentiles(0.99);
+        let percentiles = slices.percentiles(0.99, 0);
         assert!((Slices::MOST / 2..=Slices::MOST).contains(&percentiles.len()), "{}", percentiles.len());
         let (first, last) = (percentiles[0], percentiles[percentiles.len() - 1]);
         assert!((last / first - 2.0).abs() < 0.2, "twice as slow in the second half: {first} and {last}");
@@ -154,7 +176,16 @@ mod tests {
         assert_eq!(total, 20_000);
     }
 
-    /// Two minutes of a message each millisecond, slow now and then, after a rule of its own.
+    #[test]
+    fn slices_too_short_to_be_looked_at_alone_are_looked_at_together() {
+        let mut slices = Slices::default();
+        (0..1000).for_each(|number| slices.push(number * MILLISECOND, (1 + number / 500) * MILLISECOND));
+        let (all, tenths) = (slices.percentiles(0.99, 0), slices.percentiles(0.99, 100 * MILLISECOND));
+        assert_eq!((all.len(), tenths.len()), (40, 10), "a second in slices of 25.6 ms, and in fours of them");
+        assert!((tenths[9] / tenths[0] - 2.0).abs() < 0.2, "{tenths:?}");
+    }
+
+    /// A message each millisecond, slow now and then, after a rule of its own.
     fn stream(seconds: u64, is_slow: impl Fn(u64) -> bool) -> Slices {
         let mut slices = Slices::default();
         for number in 0..seconds * 1000 {
@@ -164,19 +195,31 @@ mod tests {
         slices
     }
 
+    /// A coin for each stretch of so many milliseconds, which is slow or not as a whole.
+    fn coins(unit: u64, seed: u64) -> impl Fn(u64) -> bool {
+        move |number| Xoshiro256PlusPlus::seed_from_u64(number / unit + seed).next_u64().is_multiple_of(2)
+    }
+
+    #[test]
+    fn what_is_slow_in_lumps_is_worth_the_number_of_lumps() {
+        let (single, lumps) = (stream(60, coins(1, 1)), stream(60, coins(500, 1)));
+        let size = effective_size(&[&single], 0.5);
+        assert!(size > 20_000.0, "{size} of 60,000 that are not alike");
+        let size = effective_size(&[&lumps], 0.5);
+        assert!((50.0..200.0).contains(&size), "{size} of 120 lumps");
+        assert!(effective_size(&[], 0.5) < 0.5);
+        assert!((effective_size(&[&stream(60, |_| false)], 0.9) - 60_000.0).abs() < 0.5, "the same again and again");
+    }
+
     #[test]
     fn copies_are_worth_one_of_them_and_independent_streams_all() {
-        // The third bit from the top of a hash of the tenth of a second, so that a slice is slow as a whole.
-        let hash =
-            |seed: u64| move |number: u64| (number / 100 + seed).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 61 & 1 == 1;
-        let (first, long) = (stream(60, hash(1)), stream(120, hash(1)));
-        assert!((likeness(&[&first, &first]) - 2.0).abs() < 1e-9);
-        assert!((likeness(&[&first]) - 1.0).abs() < 1e-9);
-        // One has joined its slices already, and is looked at as far as the other goes.
-        let both = likeness(&[&first, &long]);
-        assert!((1.7..2.1).contains(&both), "{both}");
-        let others = likeness(&[&first, &stream(60, hash(7_001)), &stream(60, hash(90_001))]);
-        assert!((1.0..1.6).contains(&others), "{others}");
-        assert!((likeness(&[&stream(1, hash(1)), &stream(1, hash(1))]) - 1.0).abs() < 1e-9, "too short to tell");
+        let (first, long) = (stream(60, coins(500, 1)), stream(120, coins(500, 1)));
+        let (one, two) = (effective_size(&[&first], 0.5), effective_size(&[&first, &first], 0.5));
+        assert!((two / one - 1.0).abs() < 1e-9, "{one} and {two}");
+        let others = effective_size(&[&first, &stream(60, coins(500, 7_001)), &stream(60, coins(500, 90_001))], 0.5);
+        assert!((1.5..5.0).contains(&(others / one)), "{one} and {others}");
+        // One has joined its slices already.
+        let both = effective_size(&[&first, &long], 0.5);
+        assert!(both < 2.0 * effective_size(&[&long], 0.5), "{both}");
     }
 }

@@ -48,7 +48,7 @@ pub(super) fn merge(sources: &[Source], command: &[String]) -> Document {
     for (name, recorder) in recorders(sources) {
         total.add(&recorder);
         let worth: u64 = parts.iter().filter_map(|part| part.n_eff.get(&name)).sum();
-        let latency = Latencies::of(&recorder, share * worth as f64, connect.as_ref().filter(|_| name == "tcp"));
+        let latency = Latencies::of(&recorder, |_| share * worth as f64, connect.as_ref().filter(|_| name == "tcp"));
         let counts = Counts::from(&recorder.counts);
         per_transport.insert(name.clone(), PerTransport { counts, latency, breakdown: breakdown(&parts, &name) });
     }
@@ -77,7 +77,7 @@ pub(super) fn merge(sources: &[Source], command: &[String]) -> Document {
         churn: churn(sources),
         companions,
         in_flight: in_flight(&parts),
-        latency: Latencies::of(&total, size, connect.as_ref()),
+        latency: Latencies::of(&total, |_| size, connect.as_ref()),
         per_transport,
         per_size: BySize::all(&total.by_size),
         intervals: intervals.iter().map(of_interval).collect(),

@@ -102,13 +102,13 @@ fn run(messages: &[Message], start: u64, name: usize) -> Document {
         let connect = Some(&total.lag).filter(|_| *name == "tcp");
         let part = PerTransport {
             counts: (&recorder.counts).into(),
-            latency: Latencies::of(recorder, recorder.response.len() as f64, connect),
+            latency: Latencies::of(recorder, |_| recorder.response.len() as f64, connect),
             breakdown: None,
         };
         document.per_transport.insert((*name).to_owned(), part);
     }
     document.counts = Counts::from(&total.counts);
-    document.latency = Latencies::of(&total, total.response.len() as f64, Some(&total.lag));
+    document.latency = Latencies::of(&total, |_| total.response.len() as f64, Some(&total.lag));
     document.per_size = BySize::all(&total.by_size);
     document.intervals = intervals.closed().iter().map(|one| Interval::of(one, None)).collect();
     document.outliers = outliers;

@@ -127,7 +127,9 @@ fn the_page_of_a_race_shows_everybody_under_every_load() {
             Entrant::new("naive-mio", Some([1.0; 3]), Some([1.0; 3])),
             Entrant::new("shout again", Some([fastest; 3]), Some([0.3; 3])),
         ];
-        entrants.iter_mut().for_each(|entrant| entrant.add(&document));
+        for entrant in &mut entrants {
+            entrant.add(&document);
+        }
         Heat { title: title.into(), table: "shout  1".into(), entrants }
     };
     let heats = [heat("UDP, 64 B, one source, 64 in flight", 4.0), heat("TCP, 64 B, one connection", 1.0)];

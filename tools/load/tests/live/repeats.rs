@@ -38,7 +38,9 @@ fn each_run_has_new_connections_and_a_seed_that_repeats_it() {
         assert_eq!(run.latency.response.p, kept.p);
     }
     let mut sum = shout_load::recorder::histogram();
-    runs.iter().for_each(|run| sum.add(run.latency.response.histogram().unwrap()).unwrap());
+    for run in &runs {
+        sum.add(run.latency.response.histogram().unwrap()).unwrap();
+    }
     assert_eq!(sum, all.response.histogram().unwrap(), "all of them together, exactly");
     let again = StreamServer::start(6, upper_case);
     let output = run_with_seed(&again.url());

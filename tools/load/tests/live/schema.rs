@@ -139,7 +139,9 @@ fn several_runs_fit_a_schema_of_their_own_and_each_of_them_the_other() {
         String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let [runs @ .., whole] = &lines[..] else { panic!("nothing was printed") };
     assert_eq!(runs.len(), 3);
-    runs.iter().for_each(|run| assert_fits(&one, run));
+    for run in runs {
+        assert_fits(&one, run);
+    }
     assert_fits(&all, whole);
     assert!(!one.is_valid(whole) && !all.is_valid(&runs[0]), "one is not taken for the other");
     for path in ["/runs/2/p/99/v", "/runs/0/rate_error", "/spread/0/within", "/spread/1/lo", "/gates/0/expr"] {

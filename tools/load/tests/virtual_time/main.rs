@@ -4,6 +4,7 @@ mod accounts;
 mod arrivals;
 mod capacity;
 mod churn;
+mod confidence;
 mod differences;
 mod faults;
 mod goals;

@@ -48,13 +48,16 @@ pub(crate) fn simulate_watched(
     simulate_lanes(engine, &|_| transport, stage, start, &mut server, is_enough)
 }
 
+/// What answers a message of this transport at this time: the answers, each with the time at which it arrives.
+type LanesServer<'a> = dyn FnMut(Transport, Nanos, &[u8]) -> Vec<(Nanos, Vec<u8>)> + 'a;
+
 /// The same with lanes of several transports, which the server is told.
 pub(crate) fn simulate_lanes(
     engine: &mut Engine,
     transport_of: &dyn Fn(usize) -> Transport,
     stage: &Stage,
     start: Nanos,
-    server: &mut dyn FnMut(Transport, Nanos, &[u8]) -> Vec<(Nanos, Vec<u8>)>,
+    server: &mut LanesServer<'_>,
     is_enough: &mut dyn FnMut(&Engine, Nanos) -> bool,
 ) -> Nanos {
     let mut now = start;

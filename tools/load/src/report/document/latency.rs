@@ -30,11 +30,11 @@ pub struct Latencies {
 }
 
 impl Latencies {
-    /// Of what was recorded, which is worth `size` independent values.
-    pub fn of(recorder: &Recorder, size: f64, connect: Option<&Histogram<u64>>) -> Self {
+    /// Of what was recorded, which is worth `size` independent values to each quantile.
+    pub fn of(recorder: &Recorder, size: impl Fn(f64) -> f64, connect: Option<&Histogram<u64>>) -> Self {
         Latencies {
-            response: Latency::with_confidence(&recorder.response, size),
-            service: Latency::with_confidence(&recorder.service, size),
+            response: Latency::with_confidence_at(&recorder.response, &size),
+            service: Latency::with_confidence_at(&recorder.service, &size),
             lag: Latency::of(&recorder.lag),
             connect: connect.map(Latency::of),
         }
@@ -49,7 +49,7 @@ pub struct Latency {
     pub unit: String,
     /// How many values there are.
     pub n: u64,
-    /// How many independent values they are worth, where that was found out.
+    /// How many independent values they are worth to the 99th percentile, where that was found out.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub n_eff: Option<u64>,
     /// The mean, in nanoseconds.
@@ -107,11 +107,17 @@ impl Latency {
 
     /// Sums a histogram up that is worth `size` independent values, with the confidence intervals that it is good for.
     pub fn with_confidence(histogram: &Histogram<u64>, size: f64) -> Self {
+        Self::with_confidence_at(histogram, |_| size)
+    }
+
+    /// The same, where the values are worth another `size` to each quantile.
+    pub fn with_confidence_at(histogram: &Histogram<u64>, size: impl Fn(f64) -> f64) -> Self {
         let mut latency = Latency::of(histogram);
-        latency.n_eff = Some(size as u64);
+        latency.n_eff = Some(size(0.99) as u64);
         for (name, percentile) in PERCENTILES {
             if let Some(quantile) = latency.p.get_mut(name) {
-                (quantile.lo, quantile.hi) = evidence::interval(histogram, percentile / 100.0, size);
+                (quantile.lo, quantile.hi) =
+                    evidence::interval(histogram, percentile / 100.0, size(percentile / 100.0));
             }
         }
         latency
