@@ -3,7 +3,7 @@
 mod repeat;
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -65,6 +65,26 @@ pub(crate) fn complain(line: &str, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
+fn cannot_write(path: &Path, error: &io::Error) -> String {
+    format!("cannot write {}: {error}", path.display())
+}
+
+/// Opens a file as if to write it, and leaves it as it was: what is not there now is not there afterwards.
+///
+/// Pipes and devices are passed over: to open one may wait for its reader, and to close it may end that.
+fn try_to_open(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() || metadata.is_dir() => OpenOptions::new().append(true).open(path).map(drop),
+        Ok(_) => Ok(()),
+        // A link to a file that is yet to be made.
+        Err(_) if fs::symlink_metadata(path).is_ok() => Ok(()),
+        Err(_) => {
+            OpenOptions::new().write(true).create_new(true).open(path)?;
+            fs::remove_file(path)
+        }
+    }
+}
+
 /// Shows how a run goes. Without a reader on stderr it goes on all the same.
 fn say(text: &str) {
     if !text.is_empty() {
@@ -123,6 +143,9 @@ impl Job {
             Ok(gates) => gates,
             Err(line) => return complain(&line, exit::FAILED),
         };
+        if let Some(line) = (0..self.plans.len()).find_map(|index| self.unwritable(index)) {
+            return complain(&line, exit::FAILED);
+        }
         for (index, gates) in all_gates.iter().enumerate() {
             let outcome = match self.options.length.repeat {
                 Some(times) => self.repeat(index, gates, times),
@@ -145,16 +168,22 @@ impl Job {
         let view = View::new(plan, Outlet::of_stderr(self.options.quiet));
         let mut document = self.measure(plan, view).map_err(|failure| self.failed(&failure))?;
         gates::apply(gates, &mut document);
+        // A file that cannot be written costs that file alone: the run has been made, and is shown.
+        let (mut written, mut failure) = (Vec::new(), None);
         for Output { path, format } in &self.options.output {
-            write(&self.path_of(path, index), &files::contents(*format, &document))?;
+            let path = self.path_of(path, index);
+            match write(&path, &files::contents(*format, &document)) {
+                Ok(()) => written.push(path.display().to_string()),
+                Err(code) => failure = Some(code),
+            }
         }
         let text = if self.options.json {
             files::json(&document) + "\n"
         } else {
-            screen::text(&document) + &self.written(index) + self.gap_after(index)
+            screen::text(&document) + &line_of(&written) + self.gap_after(index)
         };
         print(&text, document.exit)?;
-        Ok(document.exit)
+        failure.map_or(Ok(document.exit), Err)
     }
 
     fn measure(&self, plan: &Plan, mut view: View) -> Result<Document, Failure> {
@@ -176,11 +205,10 @@ impl Job {
         self.options.conditions.gates(|path| self.path_of(path, index))
     }
 
-    /// The line of the screen that names the files, if there are any.
-    fn written(&self, index: usize) -> String {
-        let names = self.options.output.iter().map(|output| self.path_of(&output.path, index).display().to_string());
-        let names: Vec<String> = names.collect();
-        if names.is_empty() { String::new() } else { format!("  wrote {}\n", names.join("  ")) }
+    /// The complaint about the first output of a run that cannot be opened.
+    fn unwritable(&self, index: usize) -> Option<String> {
+        let mut paths = self.options.output.iter().map(|output| self.path_of(&output.path, index));
+        paths.find_map(|path| try_to_open(&path).err().map(|error| cannot_write(&path, &error)))
     }
 
     /// What stands between the screens of two plans.
@@ -209,10 +237,15 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     path.with_file_name(name)
 }
 
+/// The line of the screen that names the files, if there are any.
+fn line_of(names: &[String]) -> String {
+    if names.is_empty() { String::new() } else { format!("  wrote {}\n", names.join("  ")) }
+}
+
 /// Writes a file. `Err` is the exit code of a program that cannot go on.
 fn write(path: &Path, contents: &str) -> Result<(), ExitCode> {
     let written = fs::write(path, contents);
-    written.map_err(|error| complain(&format!("cannot write {}: {error}", path.display()), exit::FAILED))
+    written.map_err(|error| complain(&cannot_write(path, &error), exit::FAILED))
 }
 
 /// Prints a part of the result. `Err` is the exit code of a program that need not or cannot go on; `code` is that of one

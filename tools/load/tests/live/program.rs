@@ -229,3 +229,53 @@ fn a_plan_decides_how_much_is_sent_and_for_how_long() {
     assert_eq!(document.config.plan.as_deref(), Some("0.2s@500,0.2s@0,0.2s@500-1500"));
     assert_eq!((document.config.duration_ns, document.config.arrivals.as_deref()), (Some(600_000_000), Some("const")));
 }
+
+/// A disk that is full shows at the end of a run, when the run has been made.
+#[test]
+fn a_file_that_cannot_be_written_costs_that_file_alone() {
+    let server = DatagramServer::start(|_, request, peer| vec![(peer, request.to_ascii_uppercase())]);
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let [full, good] = ["full.json", "not-full.json"].map(|name| folder.join(name));
+    let _ = (std::fs::remove_file(&full), std::fs::remove_file(&good));
+    if !std::path::Path::new("/dev/full").exists() {
+        println!("skipped: there is no disk that is always full");
+        return;
+    }
+    std::os::unix::fs::symlink("/dev/full", &full).unwrap();
+    let [a, b] = [&full, &good].map(|path| path.to_str().unwrap());
+    let output = run(&[&server.url(), "-n", "50", "-w", "0", "-o", a, "-o", b]);
+    let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!((output.status.code(), stderr.lines().count()), (Some(1), 1), "{stderr}");
+    assert!(stderr.contains(a), "{stderr}");
+    assert!(stdout.contains("replied 50 (100%)") && stdout.contains(&format!("  wrote {b}\n")), "{stdout}");
+    let saved: Document = serde_json::from_str(&std::fs::read_to_string(&good).unwrap()).unwrap();
+    assert_eq!(saved.counts.replied, 50);
+}
+
+#[test]
+fn a_place_where_nothing_can_be_written_is_said_before_the_load() {
+    let (sender, asked) = mpsc::channel();
+    let server = DatagramServer::start(move |_, request, peer| {
+        let _ = sender.send(());
+        vec![(peer, request.to_ascii_uppercase())]
+    });
+    let folder = env!("CARGO_TARGET_TMPDIR");
+    let directory = std::path::Path::new(folder).join("directory.json");
+    std::fs::create_dir_all(&directory).unwrap();
+    for place in ["/nonexistent/run.json", directory.to_str().unwrap()] {
+        let output = run(&[&server.url(), "-n", "50", "-w", "0", "-o", place]);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), stderr.lines().count(), output.stdout.len()), (Some(1), 1, 0), "{stderr}");
+        assert!(stderr.contains(place), "{stderr}");
+    }
+    // Nor is a file left behind, or an old one harmed, where the run cannot be made.
+    let kept = std::path::Path::new(folder).join("kept.json");
+    let fresh = std::path::Path::new(folder).join("fresh.json");
+    std::fs::write(&kept, "an earlier run").unwrap();
+    let _ = std::fs::remove_file(&fresh);
+    let (a, b) = (kept.to_str().unwrap(), fresh.to_str().unwrap());
+    assert_eq!(run(&["tcp://127.0.0.1:1", "-n", "1", "-o", a, "-o", b]).status.code(), Some(1));
+    assert_eq!((std::fs::read_to_string(&kept).unwrap().as_str(), fresh.exists()), ("an earlier run", false));
+    drop(server);
+    assert_eq!(asked.iter().count(), 0, "the load was begun");
+}
