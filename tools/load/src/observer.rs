@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use crate::clock::Nanos;
 
 pub use course::Course;
-pub use footprint::{Footprint, Memory};
+pub use footprint::{FEWEST as FEWEST_FOR_MEMORY, Footprint, Memory};
 
 /// Counters of one process or one thread, so far or between two times.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

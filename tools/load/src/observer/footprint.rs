@@ -14,6 +14,10 @@ use serde::{Deserialize, Serialize};
 const PATIENCE: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(5);
 
+/// Fewer connections fit into the pages that a server has touched already, and nothing could be said of each. Nor is it
+/// waited for then until the server has accepted them, which would hide a slow accept from the first answers.
+pub const FEWEST: usize = 64;
+
 /// The bytes that a reading may be off by: memory comes in pages.
 const PAGE: f64 = 4096.0;
 

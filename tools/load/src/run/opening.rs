@@ -10,7 +10,7 @@ use crate::companions::Companions;
 use crate::engine::{Totals, Transport};
 use crate::generator::Wish;
 use crate::host::{self, Cpu};
-use crate::observer::{Footprint, Memory};
+use crate::observer::{FEWEST_FOR_MEMORY, Footprint, Memory};
 use crate::payload::Payload;
 use crate::plan::{Crowd, Plan};
 use crate::sockets::has_no_port;
@@ -47,7 +47,7 @@ pub(super) fn open(
         return Err(Failure(format!("--source {source} and the target's address {address} are of two families")));
     }
     let clock = Clock::start();
-    let mut footprint = Footprint::start(server.filter(|_| of > 0));
+    let mut footprint = Footprint::start(server.filter(|_| of >= FEWEST_FOR_MEMORY));
     let mut tell = |open| {
         footprint.look(open, of);
         let (elapsed, totals) = (clock.now(), Totals::default());

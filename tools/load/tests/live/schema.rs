@@ -123,7 +123,13 @@ fn runs_of_every_kind_fit_the_published_schema() {
         assert!(run.pointer(path).is_some_and(|value| !value.is_null()), "{path}");
     }
     #[cfg(target_os = "linux")]
-    for path in ["/server/cpu_ns", "/generator/cpu_ns", "/floor/echo/p99", "/server_memory/each_bytes"] {
+    {
+        let many = document(&[&tcp, "-n", "300", "-c", "200"]);
+        assert_fits(&validator, &many);
+        assert!(many.pointer("/server_memory/each_bytes").is_some(), "what each of 200 connections takes");
+    }
+    #[cfg(target_os = "linux")]
+    for path in ["/server/cpu_ns", "/generator/cpu_ns", "/floor/echo/p99"] {
         assert!(both.pointer(path).is_some(), "{path}");
     }
 }
