@@ -137,7 +137,7 @@ pub fn variance_of_sum(distances: &[f64]) -> f64 {
 /// The quantiles of a sample of `size` independent values between which the quantile `q` of what it was drawn from lies
 /// with 95 % confidence: binomial order statistics (David and Nagaraja, Order Statistics, §7.1), in the normal
 /// approximation with a continuity correction. `None` where that is beyond the smallest or the largest value seen, and
-/// where less than [`FEWEST_BEYOND`] of them lie beyond `q`.
+/// where less than four of them lie beyond `q`.
 pub fn quantile_interval(q: f64, size: f64) -> (Option<f64>, Option<f64>) {
     if size * q.min(1.0 - q) < FEWEST_BEYOND {
         return (None, None);

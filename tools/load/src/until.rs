@@ -6,7 +6,7 @@
 //! - The first look is at [`FIRST_LOOK`], and each is a quarter later than the one before: two dozen looks in five
 //!   minutes, and not six thousand. Who looks early stops before the first rare stall, and believes that there is none.
 //! - The interval is of the *effective* sample, which neighbours that are alike count less for, and that has at least
-//!   [`FEWEST`] values, and [`BEYOND`] on either side of the percentile.
+//!   1,000 values, and 10 on either side of the percentile.
 //! - Two looks in a row must find the interval tight: one may owe it to an estimate that was lucky.
 //! - The run must be stationary so far: the tail of one half is that of the other.
 //!
