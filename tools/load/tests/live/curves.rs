@@ -176,7 +176,9 @@ fn a_command_can_be_given_instead_of_a_target_and_one_that_fails_is_named() {
     // A gate is not passed, nor failed, by a comparison that a busy machine has spoilt.
     let code = if compare["is_sound"] == true { 3 } else { 4 };
     assert_eq!(output.status.code(), Some(code), "{compare}");
-    assert_eq!(compare["figures"][0]["is_called"], true, "{compare}");
+    // Nor is a difference called by one whose noise is as large; it is measured all the same, a thousandfold here.
+    assert!(compare["is_sound"] == false || compare["figures"][0]["is_called"] == true, "{compare}");
+    assert!(compare["figures"][0]["difference"]["by"].as_f64().unwrap() > 10.0, "{compare}");
     schema::assert_fits_compare(&compare);
     let output = run(&["compare", "--exec-a", "exit 7 {port}", "--exec-b", &works]);
     let stderr = String::from_utf8(output.stderr).unwrap();
