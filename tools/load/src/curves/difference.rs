@@ -83,10 +83,20 @@ impl Difference {
         self.low > 0.0 || self.high < 0.0
     }
 
-    /// The end that is farther from nothing: what equal servers may seem to differ by.
-    pub fn reach(self) -> f64 {
-        self.low.abs().max(self.high.abs())
+    /// How far from nothing it is, as the share by which the greater of the two exceeds the other: half as much is as far
+    /// as twice as much.
+    pub fn size(self) -> f64 {
+        size(self.by)
     }
+
+    /// The same of the end that is farther from nothing: what equal servers may seem to differ by.
+    pub fn reach(self) -> f64 {
+        size(self.low).max(size(self.high))
+    }
+}
+
+fn size(by: f64) -> f64 {
+    by.ln_1p().abs().exp_m1()
 }
 
 /// What one block of a comparison measured of A and of B.
@@ -258,6 +268,13 @@ mod tests {
         assert!(over_blocks(&[pair, pair, pair, Pair { a: 0.0, b: 1.0 }], 1).is_none());
         let twice = over_blocks(&[pair; 4], 1).unwrap();
         assert!((twice.by - 1.0).abs() < 1e-9 && twice.is_sure());
+    }
+
+    #[test]
+    fn half_as_much_is_as_far_from_nothing_as_twice_as_much() {
+        let halved = Difference { by: -0.5, low: -0.6, high: -0.4 };
+        assert!((halved.size() - 1.0).abs() < 1e-9, "{}", halved.size());
+        assert!((halved.reach() - 1.5).abs() < 1e-9, "{}", halved.reach());
     }
 
     /// A run of 10,000 independent messages, of which each took a little more than the one before, and some none.

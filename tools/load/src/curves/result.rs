@@ -79,7 +79,7 @@ impl Row {
     /// Whether there is a difference that is neither chance nor this machine's noise.
     pub fn is_called(&self) -> bool {
         let floor = self.noise_floor.unwrap_or(0.0);
-        self.difference.is_some_and(|difference| difference.is_sure() && difference.by.abs() > floor)
+        self.difference.is_some_and(|difference| difference.is_sure() && difference.size() > floor)
     }
 
     /// By how much B is worse, at 0 or above.
@@ -119,10 +119,32 @@ pub struct Comparison {
     rows: [Row; 3],
     parts: [Part; 2],
     belief: Belief,
-    /// Whether B was held against a limit.
-    is_gated: bool,
-    /// Whether it is worse by more than that.
-    is_failed: bool,
+    /// How B stands against a limit, where it was given one.
+    gate: Option<Gate>,
+}
+
+/// How B stands against the limit that it was held against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gate {
+    /// In no figure is it worse by more than allowed.
+    Passed,
+    /// In a figure it seems to be, but that may be chance or this machine's noise; or there is no figure.
+    Undecided,
+    /// In a figure it is, and that was called.
+    Failed,
+}
+
+impl Gate {
+    fn of(rows: &[Row], most: f64) -> Self {
+        let of_row = |row: &Row| match row.difference {
+            Some(_) if row.worse() <= most => Gate::Passed,
+            Some(_) if row.is_called() => Gate::Failed,
+            Some(_) | None => Gate::Undecided,
+        };
+        let gates: Vec<Gate> = rows.iter().map(of_row).collect();
+        let worst = [Gate::Failed, Gate::Undecided].into_iter().find(|gate| gates.contains(gate));
+        worst.unwrap_or(Gate::Passed)
+    }
 }
 
 /// A comparison, as it is saved: `shout-load compare --json`.
@@ -177,24 +199,25 @@ struct SavedRow {
 
 impl Comparison {
     pub(super) fn new(servers: [Server; 2], rows: [Row; 3], parts: [Part; 2], belief: Belief) -> Self {
-        Comparison { servers, rows, parts, belief, is_gated: false, is_failed: false }
+        Comparison { servers, rows, parts, belief, gate: None }
     }
 
     /// The same, held against a limit.
     pub(super) fn held_against(mut self, max_regress: Option<f64>) -> Self {
-        let fails = |most: f64| self.rows.iter().any(|row| row.is_called() && row.worse() > most);
-        self.is_failed = max_regress.is_some_and(fails);
-        self.is_gated = max_regress.is_some();
+        self.gate = max_regress.map(|most| Gate::of(&self.rows, most));
         self
     }
 
     /// What the program ends with: wrong bytes outrank everything, and what cannot be believed passes no gate.
     pub(super) fn exit_code(&self) -> u8 {
-        match self.parts.iter().map(|part| part.wrong).sum::<u64>() {
-            1.. => exit::WRONG_PAYLOAD,
-            0 if self.is_gated && !self.belief.is_sound() => exit::INVALID,
-            0 if self.is_failed => exit::GATE_FAILED,
-            0 => exit::DONE,
+        if self.parts.iter().any(|part| part.wrong > 0) {
+            return exit::WRONG_PAYLOAD;
+        }
+        match self.gate {
+            Some(_) if !self.belief.is_sound() => exit::INVALID,
+            Some(Gate::Undecided) => exit::INVALID,
+            Some(Gate::Failed) => exit::GATE_FAILED,
+            Some(Gate::Passed) | None => exit::DONE,
         }
     }
 
@@ -212,7 +235,7 @@ impl Comparison {
             figures: self.rows.map(|row| SavedRow { row, is_called: row.is_called() }),
             busy_blocks: self.belief.busy_blocks(),
             is_sound: self.belief.is_sound(),
-            is_failed: self.is_failed,
+            is_failed: self.gate == Some(Gate::Failed),
         };
         serde_json::to_string(&saved).expect("a comparison has string keys and finite numbers")
     }
@@ -280,8 +303,13 @@ impl Comparison {
             )),
             Belief::InvalidRun => remarks.push("NOT TO BE BELIEVED: by its own verdict a run is invalid".into()),
         }
-        if self.is_failed && self.belief.is_sound() {
-            remarks.push("FAILED: B is worse than A by more than allowed".into());
+        match self.gate.filter(|_| self.belief.is_sound()) {
+            Some(Gate::Failed) => remarks.push("FAILED: B is worse than A by more than allowed".into()),
+            Some(Gate::Undecided) => remarks.push(
+                "NOT DECIDED: B seems worse than A by more than allowed, but by no more than chance or noise; compare for longer"
+                    .into(),
+            ),
+            Some(Gate::Passed) | None => {}
         }
         remarks
     }
@@ -339,8 +367,9 @@ mod tests {
                 floor,
                 Belief::Sound
             )),
-            [3, 0, 0, 0]
+            [3, 0, 0, 4]
         );
+        assert_eq!(compare(-0.04, 0.2, Belief::Sound), 0, "less than is allowed, whatever the noise");
         assert_eq!([0, 1, 10, 11].map(|busy| compare(-0.1, 0.02, Belief::of_blocks(busy, 20))), [3, 3, 3, 4]);
         assert_eq!(compare(0.0, 0.02, Belief::InvalidRun), 4, "what cannot be believed passes no gate");
     }

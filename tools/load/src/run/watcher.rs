@@ -14,6 +14,8 @@ pub(super) struct Watcher<'a> {
     plan: &'a Plan,
     watch: &'a mut dyn FnMut(&Progress) -> Wish,
     pub(super) interrupted: bool,
+    /// Whether an earlier stage on these connections was answered: then silence is a loss to be measured.
+    pub(super) was_answered: bool,
     pub(super) course: Course,
     /// Of a measurement that goes on until a percentile is known.
     pub(super) rule: Option<Rule>,
@@ -21,7 +23,7 @@ pub(super) struct Watcher<'a> {
 
 impl<'a> Watcher<'a> {
     pub(super) fn new(plan: &'a Plan, watch: &'a mut dyn FnMut(&Progress) -> Wish) -> Self {
-        Watcher { plan, watch, interrupted: false, course: Course::default(), rule: None }
+        Watcher { plan, watch, interrupted: false, was_answered: false, course: Course::default(), rule: None }
     }
 
     pub(super) fn run(&mut self, team: &mut Team, stage: &Stage, part: Part) -> Result<(), Failure> {
@@ -53,7 +55,10 @@ impl<'a> Watcher<'a> {
         // Where other programs had all the processors, nothing may have been sent to warm up, or in a short part.
         let was_idle =
             part != Part::Measurement && totals.sent == 0 && team.broken_by().is_none() && team.has_live_lanes();
-        if totals.replied + totals.wrong_answers > 0 || self.interrupted || was_idle {
+        let is_answered = totals.replied + totals.wrong_answers > 0;
+        let is_loss = self.was_answered && totals.refused == 0 && team.broken_by().is_none() && team.has_live_lanes();
+        self.was_answered |= is_answered;
+        if is_answered || self.interrupted || was_idle || is_loss {
             return Ok(());
         }
         let reason = match team.broken_by() {

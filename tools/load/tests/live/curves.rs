@@ -3,6 +3,7 @@
 use crate::schema;
 use crate::servers::{DatagramServer, RealServer, StreamServer, run, upper_case};
 use serde_json::Value;
+use std::time::{Duration, Instant};
 
 fn json(arguments: &[&str]) -> Value {
     let output = run(arguments);
@@ -75,6 +76,21 @@ fn several_goals_have_an_answer_each_and_bursts_of_loss_are_forgiven() {
         let counted = losses.iter().filter(|loss| loss.as_f64().unwrap() > allowed).count();
         assert_eq!(counted as u64, bad, "{one}");
     }
+}
+
+/// A stage on connections that were served before measures silence as loss: a search must not end at the first burst.
+#[test]
+fn a_point_without_an_answer_is_lost_and_not_the_end_of_a_sweep() {
+    // The warm-up alone takes half a second: the last points lie whole in the silence, however slow the machine is.
+    let first = std::sync::OnceLock::new();
+    let server = DatagramServer::start(move |_, request, peer| {
+        let is_silent = first.get_or_init(Instant::now).elapsed() > Duration::from_secs(1);
+        if is_silent { vec![] } else { vec![(peer, request.to_ascii_uppercase())] }
+    });
+    let sweep = json(&["sweep", &server.url(), "--rates", "100:600:100", "-d", "200ms", "--json"]);
+    let points = sweep["points"].as_array().unwrap();
+    let last = points.last().unwrap();
+    assert!(points.len() == 6 && last["lost"].as_u64() > Some(0) && last["sent"] == last["lost"], "{sweep}");
 }
 
 #[test]
@@ -170,14 +186,14 @@ fn a_command_can_be_given_instead_of_a_target_and_one_that_fails_is_named() {
     let program = env!("CARGO_BIN_EXE_shout-load");
     let works = format!("exec {program} lab --listen 127.0.0.1:{{port}}");
     let slow = format!("{works} --delay 20ms/100%");
-    let arguments = ["compare", "--exec-a", &works, "--exec-b", &slow, "--blocks", "4", "--slice", "100ms", "--json"];
+    let arguments = ["compare", "--exec-a", &works, "--exec-b", &slow, "--blocks", "6", "--slice", "100ms", "--json"];
     let output = run(&[&arguments[..], &["--max-regress", "50%"]].concat());
     let compare: Value = serde_json::from_slice(&output.stdout).unwrap();
-    // A gate is not passed, nor failed, by a comparison that a busy machine has spoilt.
-    let code = if compare["is_sound"] == true { 3 } else { 4 };
+    // A busy machine may spoil the comparison or drown the difference: then the gate is neither passed nor failed.
+    let is_called = compare["figures"].as_array().unwrap().iter().any(|figure| figure["is_called"] == true);
+    let code = if compare["is_sound"] == true && is_called { 3 } else { 4 };
     assert_eq!(output.status.code(), Some(code), "{compare}");
-    // Nor is a difference called by one whose noise is as large; it is measured all the same, a thousandfold here.
-    assert!(compare["is_sound"] == false || compare["figures"][0]["is_called"] == true, "{compare}");
+    // It is measured all the same, a thousandfold here.
     assert!(compare["figures"][0]["difference"]["by"].as_f64().unwrap() > 10.0, "{compare}");
     schema::assert_fits_compare(&compare);
     let output = run(&["compare", "--exec-a", "exit 7 {port}", "--exec-b", &works]);
