@@ -38,6 +38,10 @@ pub struct Line {
 /// on white.
 const PALETTE: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
 
+/// The text's own colour, so that a drawing suits a light page and a dark one.
+const AXIS: &str = "currentColor";
+const GRID: &str = "#8884";
+
 /// How many lines have a colour of their own.
 pub const COLOURS: usize = PALETTE.len();
 
@@ -93,13 +97,12 @@ impl Plot {
         let _ = write!(
             svg,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" \
-             height=\"{HEIGHT}\" role=\"img\" font-family=\"system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', \
-             sans-serif\" font-size=\"13\" fill=\"#4b5563\">\n<title>{title}</title>\n<desc>{subtitle}</desc>\n\
-             <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#ffffff\"/>\n"
+             role=\"img\" style=\"max-width:100%;font:13px system-ui,sans-serif\" fill=\"currentColor\">\n\
+             <title>{title}</title>\n<desc>{subtitle}</desc>\n"
         );
-        text(svg, (24.0, 30.0), "font-size=\"17\" font-weight=\"600\" fill=\"#111827\"", &self.title);
+        text(svg, (24.0, 30.0), "font-size=\"17\" font-weight=\"600\"", &self.title);
         for (line, y) in self.subtitle.iter().zip([51.0, 68.0]) {
-            text(svg, (24.0, y), "", line);
+            text(svg, (24.0, y), "opacity=\".8\"", line);
         }
     }
 
@@ -107,13 +110,13 @@ impl Plot {
     fn frame(&self, svg: &mut String, across: &Across, up: &Up) {
         for &value in &up.ticks {
             let y = up.y(value);
-            stroke(svg, (LEFT, y), (RIGHT, y), "#e5e7eb", 1.0);
+            stroke(svg, (LEFT, y), (RIGHT, y), GRID, 1.0);
             text(svg, (LEFT - 10.0, y + 4.0), "text-anchor=\"end\"", &tick_label(value));
         }
         let mut free_until = WIDTH;
         for (value, label) in self.ticks.iter().rev() {
             let x = across.x(*value);
-            stroke(svg, (x, BOTTOM), (x, BOTTOM + 5.0), "#6b7280", 1.0);
+            stroke(svg, (x, BOTTOM), (x, BOTTOM + 5.0), AXIS, 1.0);
             let half = label.chars().count() as f64 * CHARACTER / 2.0;
             // A label that would run into its neighbour is left out, though never that of the end; its tick stays.
             if x + half <= free_until {
@@ -121,11 +124,11 @@ impl Plot {
                 free_until = x - half;
             }
         }
-        stroke(svg, (LEFT, BOTTOM), (RIGHT, BOTTOM), "#6b7280", 1.0);
+        stroke(svg, (LEFT, BOTTOM), (RIGHT, BOTTOM), AXIS, 1.0);
         let middle = f64::midpoint(LEFT, RIGHT);
-        text(svg, (middle, BOTTOM + 48.0), "text-anchor=\"middle\" fill=\"#111827\"", &self.across);
+        text(svg, (middle, BOTTOM + 48.0), "text-anchor=\"middle\"", &self.across);
         let middle = f64::midpoint(TOP, BOTTOM);
-        let turned = format!("text-anchor=\"middle\" fill=\"#111827\" transform=\"rotate(-90 20 {middle})\"");
+        let turned = format!("text-anchor=\"middle\" transform=\"rotate(-90 20 {middle})\"");
         text(svg, (20.0, middle), &turned, &self.up);
     }
 }
