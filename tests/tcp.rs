@@ -192,7 +192,8 @@ fn a_peer_that_never_reads_costs_one_chunk_until_it_is_closed() {
         }
         let (_, unsent) = server.connections();
         assert!(unsent <= CHUNK_LEN, "{unsent} bytes are kept for one peer");
-        server.counters().tcp_closed_stalled == 1
+        // On a busy machine the kernel, which has the same patience (TCP_USER_TIMEOUT), may come first.
+        server.counters().tcp_closed_stalled + server.counters().tcp_broken == 1
     });
     assert!(sent > CHUNK_LEN, "only {sent} bytes went in, which proves nothing");
     assert_eq!(exchange(&mut server, &mut other, b"still here", 10), b"STILL HERE");
