@@ -11,18 +11,18 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use shout::batch::{Batch, DATAGRAM_MAX, DatagramIo, Message, Replies, Reply};
+use shout::batch::{Batch, DATAGRAM_MAX, DatagramIo, Message, Replies};
 use shout::counters::Counters;
 
 use crate::kernel::{Kernel, Source};
-use crate::knobs::{Runs, UdpKnobs};
+use crate::knobs::UdpKnobs;
 use crate::oracles::{Oracle, raised};
 
 /// The port of the server.
 pub const OWN_PORT: u16 = 12_000;
 
 /// Ports to which nothing can be sent, and why.
-const POISON: [(u16, Errno); 4] =
+pub const POISON: [(u16, Errno); 4] =
     [(666, Errno::INVAL), (667, Errno::PERM), (668, Errno::HOSTUNREACH), (669, Errno::ACCESS)];
 
 /// How many datagrams may wait to be received: the rest is lost, as in a full receive buffer.
@@ -39,10 +39,10 @@ const NANOSECONDS: u128 = 1_000_000_000;
 
 /// A datagram on its way back.
 #[derive(Debug, PartialEq, Eq)]
-struct Owed {
-    peer: SocketAddr,
-    local: Option<IpAddr>,
-    bytes: Vec<u8>,
+pub struct Owed {
+    pub peer: SocketAddr,
+    pub local: Option<IpAddr>,
+    pub bytes: Vec<u8>,
 }
 
 /// What waits to be received.
@@ -55,18 +55,18 @@ struct Arrived {
 #[derive(Debug)]
 pub struct Udp {
     queue: VecDeque<Arrived>,
-    owed: VecDeque<Owed>,
+    pub owed: VecDeque<Owed>,
     /// How many the queue had no room for.
     drops: u64,
     /// Datagrams in the send buffer.
-    sending: usize,
+    pub sending: usize,
     /// The server has been told that there is no room, and is told when there is.
     pub no_space: bool,
     /// Room is announced.
     pub room_watched: bool,
     /// The device has said that it does not do runs; and had said so before the last receive.
-    runs_refused: bool,
-    runs_known_refused: bool,
+    pub runs_refused: bool,
+    pub runs_known_refused: bool,
     bursts_left: usize,
     /// When somebody sends, or the device does; `None` when nobody has anything to send.
     pub wake: Option<Instant>,
@@ -79,7 +79,7 @@ pub struct Udp {
     /// Datagrams received in this turn.
     pub received_this_turn: u64,
     /// What the counters must say at the end.
-    tally: Counters,
+    pub tally: Counters,
 }
 
 impl Udp {
@@ -319,101 +319,6 @@ impl Kernel {
         allowed
     }
 
-    fn send(&mut self, bytes: &[u8], replies: &Replies, from: usize) -> io::Result<usize> {
-        self.preempt();
-        if self.random.one_in(self.knobs.faults.interrupted) {
-            self.progress();
-            return Err(Errno::INTR.into());
-        }
-        let mut sent = 0;
-        for reply in replies.list[from..].iter().take(self.knobs.udp.messages_max) {
-            let datagrams = self.check_reply(bytes, replies, reply);
-            let refused = self.refusal(reply);
-            if sent > 0 && refused.is_some() {
-                // The call has sent something, and says so. The next one begins with this reply.
-                break;
-            }
-            if let Some(errno) = refused {
-                self.refuse(errno, reply.segment > 0, datagrams);
-                return Err(errno.into());
-            }
-            self.progress();
-            self.udp.owed.drain(..datagrams.min(self.udp.owed.len()));
-            self.udp.sending += datagrams;
-            self.udp.wake = self.udp.wake.or(Some(self.now));
-            self.udp.tally.udp_replied += datagrams as u64;
-            self.udp.tally.udp_replied_bytes += reply.length as u64;
-            sent += 1;
-        }
-        Ok(sent)
-    }
-
-    /// Compares a reply with what is owed first. How many datagrams it is.
-    fn check_reply(&mut self, bytes: &[u8], replies: &Replies, reply: &Reply) -> usize {
-        let joined: Vec<u8> =
-            replies.parts[reply.parts.clone()].iter().flat_map(|part| &bytes[part.clone()]).copied().collect();
-        let datagrams: Vec<&[u8]> = in_segments(&joined, reply.segment).collect();
-        let owed = &self.udp.owed;
-        let right = datagrams.len() <= owed.len()
-            && datagrams
-                .iter()
-                .zip(owed)
-                .all(|(&bytes, owed)| (reply.peer, reply.local, bytes) == (owed.peer, owed.local, &owed.bytes));
-        let count = datagrams.len();
-        if !right || joined.len() != reply.length || count != reply.datagrams() {
-            let what = format!("{reply:?} {datagrams:?} is not what is owed: {:?}", owed.front());
-            self.violate(Oracle::Datagrams, what);
-        }
-        let is_run = reply.segment > 0;
-        if count > self.knobs.udp.segments_max || joined.len() > DATAGRAM_MAX || (is_run && self.udp.runs_known_refused)
-        {
-            self.violate(Oracle::Datagrams, format!("no device takes {reply:?}"));
-        }
-        count
-    }
-
-    /// Why this reply cannot be sent now, if it cannot.
-    fn refusal(&mut self, reply: &Reply) -> Option<Errno> {
-        let knobs = &self.knobs.udp;
-        if self.udp.sending >= knobs.send_buffer {
-            return Some(Errno::WOULDBLOCK);
-        }
-        if let Some((_, errno)) = POISON.iter().find(|(port, _)| *port == reply.peer.port()) {
-            return Some(*errno);
-        }
-        let run = match knobs.runs {
-            Runs::NoDevice => Some(Errno::IO),
-            Runs::LongerThan(length) if reply.length > length => Some(Errno::MSGSIZE),
-            Runs::MoreThan(count) if reply.datagrams() > count => Some(Errno::INVAL),
-            Runs::Sent | Runs::LongerThan(_) | Runs::MoreThan(_) => None,
-        };
-        if reply.segment > 0 && run.is_some() {
-            return run;
-        }
-        self.random.one_in(knobs.no_memory).then_some(Errno::NOBUFS)
-    }
-
-    /// What the server must make of an error: wait, send the datagrams one by one, or give them up.
-    fn refuse(&mut self, errno: Errno, is_run: bool, datagrams: usize) {
-        let tally = &mut self.udp.tally;
-        match errno {
-            Errno::WOULDBLOCK => {
-                tally.udp_send_blocked += 1;
-                self.udp.no_space = true;
-                return;
-            }
-            Errno::IO | Errno::MSGSIZE | Errno::INVAL if is_run => {
-                tally.udp_runs_split += 1;
-                self.udp.runs_refused |= errno == Errno::IO;
-            }
-            _ => {
-                tally.udp_dropped_send_error += datagrams as u64;
-                self.udp.owed.drain(..datagrams.min(self.udp.owed.len()));
-            }
-        }
-        self.progress();
-    }
-
     /// What must hold of the datagrams when the loop is about to sleep.
     pub fn check_udp_rest(&mut self) {
         let (owes, readable) = (self.udp.owes(), self.udp.is_readable() && !self.has_left_queues());
@@ -437,7 +342,7 @@ impl Kernel {
 }
 
 /// The datagrams of a message: itself, or its pieces of one size.
-fn in_segments(bytes: &[u8], segment: usize) -> impl Iterator<Item = &[u8]> {
+pub fn in_segments(bytes: &[u8], segment: usize) -> impl Iterator<Item = &[u8]> {
     let whole = (segment == 0).then_some(bytes);
     whole.into_iter().chain(bytes.chunks(segment.max(1)).filter(move |_| segment > 0))
 }

@@ -2,11 +2,12 @@
 //!
 //! `SHOUT_SIM_SEED=0x2a cargo test --test sim the_server -- --nocapture` repeats one run and prints every call;
 //! `SHOUT_SIM_SEEDS=100000` looks further than the default. The reading order: `kernel` (readiness), `stream`,
-//! `closing`, `listening` and `datagrams` (the system calls, and what they check), `peer` (the other ends), `turns` (the
-//! loop), `oracles` (what must hold), `wrong` (designs that must be caught).
+//! `closing`, `listening`, `datagrams` and `replies` (the system calls, and what they check), `bounds` (what a turn must
+//! keep to), `peer` (the other ends), `turns` (the loop), `oracles` (what must hold), `wrong` (designs that must be caught).
 
 #![allow(unreachable_pub)] // Nobody is outside.
 
+mod bounds;
 mod calls;
 mod closing;
 mod datagrams;
@@ -16,6 +17,7 @@ mod listening;
 mod oracles;
 mod peer;
 mod random;
+mod replies;
 mod stopping;
 mod stream;
 mod turns;
