@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,9 @@ const SEGMENTS_MAX: usize = 64;
 
 /// A turn that has received so many receives no more.
 const DATAGRAMS_MAX: u64 = 128;
+
+/// How many messages may be asked for before any has come: two, for one alone would not show that there is no other.
+const WIDTH_MIN: usize = 2;
 
 /// In a second.
 const NANOSECONDS: u128 = 1_000_000_000;
@@ -76,6 +80,8 @@ pub struct Udp {
     /// The server has not closed it; and, once it is to stop, whether its queue has been empty since.
     pub open: bool,
     pub found_empty: bool,
+    /// How many messages the next receive may ask for, and must.
+    width: RangeInclusive<usize>,
     /// Datagrams received in this turn.
     pub received_this_turn: u64,
     /// What the counters must say at the end.
@@ -99,6 +105,7 @@ impl Udp {
             bucket_at: now,
             open: true,
             found_empty: false,
+            width: 1..=WIDTH_MIN,
             received_this_turn: 0,
             tally: Counters::default(),
         }
@@ -241,6 +248,9 @@ impl Kernel {
         if !batch.messages.is_empty() || !(1..=self.knobs.udp.messages_max).contains(&width) {
             self.violate(Oracle::Datagrams, format!("receives {width} into {:?}", batch.messages));
         }
+        if !self.udp.width.contains(&width) {
+            self.violate(Oracle::Width, format!("asks for {width} messages and not for {:?}", self.udp.width));
+        }
         if self.has_left_queues() {
             self.violate(Oracle::Stopping, "datagrams are received that are the next server's");
         }
@@ -261,6 +271,7 @@ impl Kernel {
         }
         if self.udp.queue.is_empty() {
             self.udp.found_empty = true;
+            self.udp.width = 1..=WIDTH_MIN;
             return Err(Errno::WOULDBLOCK.into());
         }
         self.udp.tally.udp_dropped_by_kernel = self.udp.drops;
@@ -268,6 +279,10 @@ impl Kernel {
         self.udp.runs_known_refused = self.udp.runs_refused;
         let arrived: Vec<Arrived> = self.udp.queue.drain(..count).collect();
         self.udp.found_empty |= count < width;
+        // The preparation of each message costs time, and so does each call.
+        let most = WIDTH_MIN.max(if count == width { 2 * count } else { count });
+        let least = if count == width { most.min(self.knobs.udp.messages_max) } else { 1 };
+        self.udp.width = least..=most;
         self.shared_turns = self.knobs.limits.shared_turns;
         for (slot, Arrived { bytes, .. }) in batch.slots_mut().zip(&arrived) {
             slot[..bytes.len()].copy_from_slice(bytes);

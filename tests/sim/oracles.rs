@@ -29,6 +29,8 @@ pub enum Oracle {
     Stopping,
     /// Each datagram is answered once, whole, in order, to its sender; or it is dropped for a reason.
     Datagrams,
+    /// A receive asks for few messages where few have come, and for more once that many have.
+    Width,
 }
 
 /// A broken promise.
