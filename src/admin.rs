@@ -9,6 +9,11 @@
 //! It lives in the loop beside the service and must never be felt there. So everything is bounded: [`CLIENTS_MAX`]
 //! connections, [`http::HEAD_MAX`] bytes of request, one answer each, [`PATIENCE`] from the first byte to the last. Its
 //! turn comes after the service's, and what it does in one is a few reads and a page of text for each connection.
+//!
+//! A scrape of `/metrics`, from its connection to its close, takes 0.2 ms of the loop's processor: ten a second are 0.2 % of
+//! it, and that is the most that they can cost of the throughput. `cargo bench -p peers --bench admin` measures it, on a server
+//! that does nothing else (202 µs a page, 165 to 212 in nine rounds, on a virtual machine) and under full load (189 µs beside
+//! datagrams, 101 beside streams, where the noise is larger than on its own).
 
 use std::io;
 use std::time::{Duration, Instant};

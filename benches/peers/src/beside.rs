@@ -6,6 +6,8 @@
 use std::io::Write;
 use std::time::Duration;
 
+use shout_load::report::document::Document;
+
 use crate::contestant::{Contestant, Field, Programs};
 use crate::measurement::{Attempt, Faults, Figures, Length, Load, Place, Stop, column, turns};
 use crate::running::PORT;
@@ -35,37 +37,44 @@ pub(crate) fn between(programs: &Programs, contestants: Vec<Contestant>) -> Vec<
     std::iter::once(without).chain(contestants).chain([again]).collect()
 }
 
-/// Takes the place where all of it is measured. Threads that are started later stay off the server's processor.
-pub(crate) fn place() -> Result<Place, Stop> {
-    Place::take().map_err(|error| Stop::Failure(format!("cannot watch for signals: {error}")))
+/// What was measured under one load: of each contestant, round by round.
+pub(crate) struct Results {
+    pub(crate) label: &'static str,
+    pub(crate) figures: Vec<Vec<Option<Figures>>>,
 }
 
-/// Measures them all under each load, and prints a table of each.
+/// How many rounds are to be measured, and how long each measurement is.
+pub(crate) fn extent(field: &Field) -> (usize, Length) {
+    let (rounds, seconds) =
+        if field.is_trial() { (TRIAL_ROUNDS, TRIAL_SECONDS) } else { (DEFAULT_ROUNDS, DEFAULT_SECONDS) };
+    (field.rounds.unwrap_or(rounds), Length::of(field.seconds.unwrap_or(seconds)))
+}
+
+/// Has them all measured under each load, by `measure`, and prints a table of each.
 pub(crate) fn compare(
     place: &Place,
     field: &Field,
     contestants: &[Contestant],
     out: &mut dyn Write,
-) -> Result<Faults, Stop> {
-    let (rounds, seconds) =
-        if field.is_trial() { (TRIAL_ROUNDS, TRIAL_SECONDS) } else { (DEFAULT_ROUNDS, DEFAULT_SECONDS) };
-    let rounds = field.rounds.unwrap_or(rounds);
-    let length = Length::of(field.seconds.unwrap_or(seconds));
+    mut measure: impl FnMut(&Attempt) -> Result<Document, Stop>,
+) -> Result<(Vec<Results>, Faults), Stop> {
+    let (rounds, length) = extent(field);
     writeln!(out, "{}; {}\n", length.describe(rounds), place.describe())?;
-    let mut faults = Faults::default();
+    let (mut results, mut faults) = (Vec::new(), Faults::default());
     for (label, load) in LOADS {
-        let mut results = vec![Vec::new(); contestants.len()];
+        let mut figures = vec![Vec::new(); contestants.len()];
         for round in 0..rounds {
             for index in turns(contestants.len(), round) {
                 let attempt = Attempt { contestant: &contestants[index], load: &load, length, round, label };
-                let document = faults.judge(&attempt, place.measure(&attempt))?;
-                results[index].push(document.as_ref().map(Figures::from));
+                let document = faults.judge(&attempt, measure(&attempt))?;
+                figures[index].push(document.as_ref().map(Figures::from));
             }
         }
-        write!(out, "{label}: shout-load {}\n{}\n", load.flags().join(" "), table(contestants, &results))?;
+        write!(out, "{label}: shout-load {}\n{}\n", load.flags().join(" "), table(contestants, &figures))?;
         out.flush()?;
+        results.push(Results { label, figures });
     }
-    Ok(faults)
+    Ok((results, faults))
 }
 
 fn table(contestants: &[Contestant], results: &[Vec<Option<Figures>>]) -> String {

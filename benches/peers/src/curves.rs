@@ -207,7 +207,7 @@ impl Survey {
         fs::create_dir_all(&directory)
             .map_err(|error| Stop::Failure(format!("cannot write {}: {error}", directory.display())))?;
         Ok(Survey {
-            place: Place::take().map_err(|error| Stop::Failure(format!("cannot watch for signals: {error}")))?,
+            place: Place::take()?,
             contestants,
             curves: CURVES.into_iter().filter(is_wanted).collect(),
             rounds: options.field.rounds.unwrap_or(rounds),

@@ -1,7 +1,10 @@
 //! How the benchmarks end: one line on stderr where something is wrong, and the exit code. Writes to stderr.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
+
+use clap::Parser;
 
 use crate::measurement::Stop;
 
@@ -21,6 +24,18 @@ pub fn code(program: &str, outcome: Result<(), Stop>) -> ExitCode {
             complain(program, &reason);
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The exit code of a program that reads its flags from `arguments`, the program's name first, and then does `run`.
+pub fn of<O: Parser>(
+    program: &str,
+    arguments: impl IntoIterator<Item = OsString>,
+    run: impl FnOnce(O) -> Result<(), Stop>,
+) -> ExitCode {
+    match shout::arguments::parse(arguments) {
+        Ok(options) => code(program, run(options)),
+        Err(code) => code,
     }
 }
 

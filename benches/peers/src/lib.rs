@@ -20,7 +20,7 @@
 //! |---|---|
 //! | `cargo bench -p peers --bench race` | who answers how many messages, and at what cost: see [`race`] |
 //! | `cargo bench -p peers --bench curves` | how the cost grows with connections, sources and sizes: see [`curves`] |
-//! | `cargo bench -p peers --bench admin` | what it costs the server to be scraped under full load: see [`admin`] |
+//! | `cargo bench -p peers --bench admin` | what it costs the server to be scraped, alone and under full load: see [`admin`] |
 //! | `cargo bench -p peers --bench trace` | what it costs the server to take down a trace under full load: see [`trace`] |
 //!
 //! All take flags behind `--`, and `--help` lists them. They are made of [`measurement`] (start a server afresh, load

@@ -239,11 +239,14 @@ pub struct Place {
 
 impl Place {
     /// Watches for signals, raises the limit on open files, which the servers inherit, and takes the last processor,
-    /// which leaves the first to the servers.
-    pub fn take() -> io::Result<Place> {
+    /// which leaves the first to the servers. Threads that are started later stay off the servers' processor, too.
+    ///
+    /// Fails where signals cannot be watched.
+    pub fn take() -> Result<Place, Stop> {
         let signal = Arc::new(AtomicUsize::new(0));
         for number in [SIGINT, SIGTERM] {
-            signal_hook::flag::register_usize(number, Arc::clone(&signal), number as usize)?;
+            signal_hook::flag::register_usize(number, Arc::clone(&signal), number as usize)
+                .map_err(|error| Stop::Failure(format!("cannot watch for signals: {error}")))?;
         }
         host::raise_open_file_limit();
         let processors = host::processors();
@@ -307,7 +310,7 @@ impl Place {
     }
 
     /// Starts the server on the processor that is its own, with all its threads: it inherits where we are.
-    fn start(&self, contestant: &Contestant, protocol: Protocol) -> io::Result<Running> {
+    pub fn start(&self, contestant: &Contestant, protocol: Protocol) -> io::Result<Running> {
         let Some((first, last)) = self.apart else { return contestant.start(protocol) };
         host::pin(None, first);
         let running = contestant.start(protocol);
@@ -315,7 +318,8 @@ impl Place {
         running
     }
 
-    fn signal(&self) -> Option<usize> {
+    /// The signal that has come, if one has.
+    pub fn signal(&self) -> Option<usize> {
         Some(self.signal.load(Ordering::Relaxed)).filter(|&signal| signal > 0)
     }
 }

@@ -165,7 +165,7 @@ impl Race {
         };
         contestants.push(contestants[0].again());
         Ok(Race {
-            place: Place::take().map_err(|error| Stop::Failure(format!("cannot watch for signals: {error}")))?,
+            place: Place::take()?,
             contestants,
             scenarios: SCENARIOS
                 .into_iter()

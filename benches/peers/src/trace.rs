@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::contestant::{Field, Programs};
-use crate::measurement::Stop;
+use crate::measurement::{Place, Stop};
 use crate::{beside, ending};
 
 const NAME: &str = "trace";
@@ -27,17 +27,14 @@ struct Options {
 ///
 /// Ends as a [race](crate::race::main) does.
 pub fn main(programs: &Programs, arguments: impl IntoIterator<Item = OsString>, out: &mut dyn Write) -> ExitCode {
-    let options: Options = match shout::arguments::parse(arguments) {
-        Ok(options) => options,
-        Err(code) => return code,
-    };
-    ending::code(NAME, run(&options, programs, out))
+    ending::of(NAME, arguments, |options: Options| run(&options.field, programs, out))
 }
 
-fn run(options: &Options, programs: &Programs, out: &mut dyn Write) -> Result<(), Stop> {
+fn run(field: &Field, programs: &Programs, out: &mut dyn Write) -> Result<(), Stop> {
     let traced = beside::with(programs, "traced", "--trace /dev/null");
     let contestants = beside::between(programs, vec![traced]);
-    let faults = beside::compare(&beside::place()?, &options.field, &contestants, out)?;
+    let place = Place::take()?;
+    let (_, faults) = beside::compare(&place, field, &contestants, out, |attempt| place.measure(attempt))?;
     writeln!(out, "{}", beside::LEGEND)?;
     faults.verdict()
 }

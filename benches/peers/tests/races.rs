@@ -255,13 +255,22 @@ fn a_closed_pipe_ends_it_quietly_and_at_once() {
 }
 
 #[test]
-fn being_watched_is_measured_beside_being_left_alone() {
+fn what_a_page_costs_is_measured_alone_and_under_load() {
     let (output, code) = run(ADMIN, &["--rounds", "1", "--seconds", SHORT]);
     assert_eq!(code, ExitCode::SUCCESS, "{output}");
     for name in ["without", "asleep", "scraped", "without again"] {
         assert!(output.lines().any(|line| line.starts_with(&format!("{name}  "))), "no line of {name} in:\n{output}");
     }
-    assert!(output.contains("pages were scraped"), "{output}");
+    let row = |name: &str| output.lines().find(|line| line.starts_with(name) && line.ends_with(" %"));
+    let idle = row("nothing else").unwrap_or_else(|| panic!("no line of the idle server in:\n{output}"));
+    let microseconds: f64 =
+        idle.trim_start_matches("nothing else  all it can").split_whitespace().next().unwrap().parse().unwrap();
+    assert!(microseconds > 1.0, "a page costs more than a microsecond: {idle}");
+    for load in ["udp-64", "tcp-64"] {
+        let row = row(load).unwrap_or_else(|| panic!("no line of {load} in:\n{output}"));
+        let pages: f64 = row.split_whitespace().nth(1).unwrap().parse().unwrap();
+        assert!(pages > 0.0, "{row}");
+    }
 }
 
 #[test]
