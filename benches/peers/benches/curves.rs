@@ -3,11 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // Cargo starts benchmarks in their package, but paths are typed where cargo is: at the root of the workspace.
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-    if let Err(error) = std::env::set_current_dir(root) {
-        eprintln!("curves: cannot go to {root}: {error}");
-        return ExitCode::FAILURE;
-    }
-    peers::curves::main(&peers::programs!(), std::env::args_os(), &mut std::io::stdout())
+    peers::benchmark("curves", peers::curves::main, &peers::programs!())
 }

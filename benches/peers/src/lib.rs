@@ -40,12 +40,15 @@ pub mod statistics;
 pub mod table;
 pub mod trace;
 
+use std::env::ArgsOs;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+
+use contestant::Programs;
 
 /// Room for any datagram, in bytes: UDP's length field has 16 bits (RFC 768).
 pub const DATAGRAM_ROOM: usize = 1 << 16;
@@ -73,6 +76,19 @@ pub fn run(serve: impl FnOnce(SocketAddr) -> io::Result<()>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The `main` of every benchmark: runs it with this process's arguments and standard output.
+///
+/// Cargo starts benchmarks in their package, but paths are typed where cargo is: at the root of the workspace. So it goes
+/// there first; where it cannot, it says so and ends with 1.
+pub fn benchmark(name: &str, main: fn(&Programs, ArgsOs, &mut dyn Write) -> ExitCode, programs: &Programs) -> ExitCode {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    if let Err(error) = std::env::set_current_dir(root) {
+        eprintln!("{name}: cannot go to {root}: {error}");
+        return ExitCode::FAILURE;
+    }
+    main(programs, std::env::args_os(), &mut io::stdout())
 }
 
 /// Prints `NAME listening on udp+tcp ADDRESS:PORT`, the line that a starting program waits for.
