@@ -18,7 +18,6 @@ pub mod search;
 mod setup;
 mod side;
 pub mod sweep;
-mod table;
 pub mod trial;
 
 /// The schemas of what the three commands save.

@@ -19,6 +19,7 @@ pub mod page;
 pub mod repeats;
 pub mod screen;
 pub mod sparkline;
+pub(crate) mod table;
 pub mod trust;
 pub mod until;
 pub mod worst;

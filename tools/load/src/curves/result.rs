@@ -7,10 +7,10 @@ use serde::Serialize;
 use super::blocks::Part;
 use super::difference::{Difference, Figure};
 use super::setup::on_wrong_answers;
-use super::table;
 use crate::host::Cpu;
 use crate::report::page::trials;
 use crate::report::screen::{count, micros, percent};
+use crate::report::table;
 use crate::run::exit;
 
 /// The name of the shape of a saved comparison.

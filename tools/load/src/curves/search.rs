@@ -13,13 +13,13 @@ use super::capacity::{Answer, Limit, Limits};
 use super::goal::Goal;
 use super::judge;
 use super::setup::{self, Bench};
-use super::table;
 use crate::cli::{positive_duration, rate_range};
 use crate::gates::{Objective, share};
 use crate::plan::nanos;
 use crate::program::{Refused, complain};
 use crate::report::page::trials::{self, Bounds, Point};
 use crate::report::screen::{count, percent};
+use crate::report::table;
 use crate::run::{Failure, exit};
 
 /// The name of the shape of a saved search.

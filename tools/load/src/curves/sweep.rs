@@ -9,13 +9,13 @@ use shout::target::Target;
 
 use super::curve::{self, Point, Reached, knee, steps_to};
 use super::setup::{self, Bench};
-use super::table;
 use crate::cli::{positive_duration, rate_steps};
 use crate::clock::Nanos;
 use crate::plan::nanos;
 use crate::program::{Refused, complain};
 use crate::report::page::trials;
 use crate::report::screen::{count, micros, percent};
+use crate::report::table;
 use crate::run::{Failure, exit};
 
 /// The name of the shape of a saved sweep.

@@ -33,10 +33,14 @@ fn each_transport_is_measured_alone_and_beside_the_other_on_the_same_connections
     for file in &files {
         std::fs::remove_file(file).unwrap();
     }
-    for part in ["interference   10 blocks of 6 x 0.05s", "TCP response p99", "UDP service p50", " beside the other"] {
-        assert!(screen.contains(part), "{part:?} is not in {screen}");
-    }
-    assert!(page.contains("<h2>One transport beside the other</h2>") && page.contains("tcp service p99"));
+    let table = screen.split_once("interference   10 blocks of 6 x 0.05s").unwrap().1;
+    let rows = ["UDP", "TCP"].map(|name| {
+        let beside = table.lines().filter(|line| line.trim_start().starts_with(&format!("{name} beside "))).count();
+        let figures = Figure::OPEN.map(|figure| format!(" {name} {}  ", figure.name()));
+        (beside, figures.map(|start| table.lines().filter(|line| line.contains(&start)).count()))
+    });
+    assert_eq!(rows, [(1, [1; 4]); 2], "a row for each figure of each transport, and what came of them: {screen}");
+    assert!(page.contains("<h2>One transport beside the other</h2>") && page.contains("TCP service p99"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Columns of text, aligned to the right but for the last. Pure: no I/O.
 
 /// A table with a head, each line indented by two.
-pub(super) fn text(head: &[&str], rows: &[Vec<String>]) -> String {
+pub(crate) fn text(head: &[&str], rows: &[Vec<String>]) -> String {
     let wide = |text: &str| text.chars().count();
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| wide(cell));
