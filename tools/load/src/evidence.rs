@@ -3,7 +3,6 @@
 //! Like the recorder beside it: bounded memory whatever the length of the run, constant amortised time per message, no
 //! allocation after the start.
 
-pub mod pooled;
 mod slices;
 
 use std::cmp::Reverse;
@@ -14,6 +13,7 @@ use crate::ledger::Flight;
 use crate::payload::Identity;
 use crate::statistics::{Reservoir, quantile_interval};
 use slices::Slices;
+pub use slices::effective_size_of_parts;
 
 /// Gaps between sends that are kept: enough for a distance of 0.03 to stand out, and 32 KiB.
 const GAPS: usize = 4096;

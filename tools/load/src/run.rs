@@ -212,14 +212,17 @@ impl Session {
         let began = clock.now();
         watcher.course = Course::start(self.server);
         watcher.rule = plan.until.map(Rule::new);
-        team.take_looks(plan.until.is_some());
+        team.take_looks(plan.until);
         team.record_intervals(nanos(plan.interval));
         let start_unix_ns = waiting::wall_clock();
         watcher.run(team, &plan.measured_stage(), Part::Measurement)?;
         self.was_answered = watcher.was_answered;
         let wall_ns = clock.now() - began;
         let most = plan.duration.map_or(0, nanos);
-        let until = watcher.rule.map(|rule| rule.finish(team.sending_time(), most, &team.reading()));
+        let until = watcher.rule.map(|rule| {
+            let reading = team.reading(rule.goal());
+            rule.finish(team.sending_time(), most, &reading)
+        });
         let companions = self.companions.as_mut().map(Companions::tally).transpose();
         let companions =
             companions.map_err(|error| Failure(format!("the companions of the run broke off: {error}")))?;

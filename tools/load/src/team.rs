@@ -26,7 +26,7 @@ use crate::observer::{self, Usage};
 use crate::payload::Payload;
 use crate::plan::Plan;
 use crate::recorder::{self, Recorder};
-use crate::until::{Looks, Reading};
+use crate::until::{Goal, Looks, Reading};
 
 /// Between the decision to begin and the beginning, for the threads to be there by then: some twenty times what it takes
 /// to start one.
@@ -92,7 +92,7 @@ pub struct Team {
     members: Vec<Member>,
     clock: Clock,
     /// Whether to look at what has been measured while a stage runs.
-    looks: bool,
+    goal: Option<Goal>,
 }
 
 impl Team {
@@ -116,7 +116,7 @@ impl Team {
             let cpu = (!cpus.is_empty()).then(|| cpus[index % cpus.len()]);
             members.push(Member { generator, share, cpu, effort: Effort::default() });
         }
-        Ok(Team { members, clock, looks: false })
+        Ok(Team { members, clock, goal: None })
     }
 
     /// See [`Engine::load_only`].
@@ -129,16 +129,17 @@ impl Team {
         self.members.iter_mut().for_each(|member| member.generator.record_intervals(length));
     }
 
-    /// From now on whoever watches a stage is told now and then what has been measured, or no longer.
-    pub fn take_looks(&mut self, looks: bool) {
-        self.looks = looks;
+    /// From now on whoever watches a stage is told now and then what has been measured for a goal, or no longer.
+    pub fn take_looks(&mut self, goal: Option<Goal>) {
+        self.goal = goal;
     }
 
     /// Runs a stage to its end: the first generator on the calling thread. `watch` is asked now and then whether to go on.
     pub fn run(&mut self, stage: &Stage, watch: &mut dyn FnMut(&Sight, Nanos) -> Wish) -> io::Result<()> {
         let [first, others @ ..] = &mut self.members[..] else { return Ok(()) };
         let board = Board::new(others.len());
-        let (clock, looks) = (self.clock, self.looks.then(Looks::default));
+        let (clock, goal) = (self.clock, self.goal);
+        let looks = goal.map(|_| Looks::default());
         let mut own_looks = looks;
         let began = if others.is_empty() { clock.now() } else { clock.now() + START_AHEAD };
         let mut relay = |engine: &Engine, elapsed: Nanos| {
@@ -148,7 +149,7 @@ impl Team {
             // A little after the others, so that what they left is of this moment.
             let since = elapsed.saturating_sub(if board.is_empty() { 0 } else { LOOK_BEHIND });
             let is_due = own_looks.as_mut().is_some_and(|looks| looks.is_due(since));
-            let reading = is_due.then(|| board.reading(engine));
+            let reading = goal.filter(|_| is_due).map(|goal| board.reading(goal, engine));
             board.say(watch(&Sight { totals, latest, reading: reading.as_ref() }, elapsed))
         };
         thread::scope(|scope| {
@@ -208,9 +209,9 @@ impl Team {
         intervals::merged(&each)
     }
 
-    /// What has been measured in the last stage.
-    pub fn reading(&self) -> Reading {
-        Reading::of(self.recorders().map(|(_, recorder)| (&recorder.response, &recorder.evidence)))
+    /// What has been measured in the last stage, for a goal.
+    pub fn reading(&self, goal: Goal) -> Reading {
+        Reading::of(goal, self.recorders().map(|(_, recorder)| (&recorder.response, &recorder.evidence)))
     }
 
     /// The runs of consecutive messages lost, over all UDP sockets.
@@ -354,12 +355,12 @@ impl Board {
     }
 
     /// What the first has measured, with what the others left last.
-    fn reading(&self, first: &Engine) -> Reading {
+    fn reading(&self, goal: Goal, first: &Engine) -> Reading {
         let others: Vec<_> = self.streams.iter().map(lock).collect();
         let others = others.iter().flat_map(|streams| streams.iter());
         let others = others.map(|(response, evidence)| (response, evidence));
         let own = first.recorders().map(|(_, recorder)| (&recorder.response, &recorder.evidence));
-        Reading::of(own.chain(others))
+        Reading::of(goal, own.chain(others))
     }
 
     fn say(&self, wish: Wish) -> Wish {

@@ -133,20 +133,21 @@ impl Looks {
 pub struct Reading {
     /// The response times.
     pub response: Histogram<u64>,
-    /// How many independent measurements they are worth.
+    /// How many independent measurements they are worth to the percentile of the goal.
     pub size: f64,
     /// The 99th percentile in consecutive slices of time, of the stream with the most answers.
     pub slices: Vec<f64>,
 }
 
 impl Reading {
-    /// Of the response times of each stream, and what was collected about them.
-    pub fn of<'a>(streams: impl Iterator<Item = (&'a Histogram<u64>, &'a Evidence)> + Clone) -> Self {
+    /// Of the response times of each stream, and what was collected about them, for this goal: bursts of slow answers may
+    /// decide one percentile and not reach another.
+    pub fn of<'a>(goal: Goal, streams: impl Iterator<Item = (&'a Histogram<u64>, &'a Evidence)> + Clone) -> Self {
         let mut response = histogram();
         for (part, _) in streams.clone() {
             response.add(part).expect("all histograms have the same bounds");
         }
-        let size = evidence::effective_size(streams.clone().map(|(_, evidence)| evidence));
+        let size = evidence::effective_size_at(goal.quantile(), streams.clone().map(|(_, evidence)| evidence));
         let busiest = streams.max_by_key(|(part, _)| part.len());
         Reading { response, size, slices: busiest.map(|(_, evidence)| evidence.slices()).unwrap_or_default() }
     }

@@ -178,8 +178,8 @@ impl Measured {
     /// neighbouring messages alike does not make the answer surer than it is. `None` without an interval.
     pub fn of_run(figure: Figure, run: &Document) -> Option<Self> {
         let quantile = |name: &str| {
-            let times = Latency::with_confidence(&response_times(run), run.latency.response.n_eff? as f64);
-            quantile_error(times.p.get(name)?)
+            let size = run.latency.response.p.get(name)?.n_eff? as f64;
+            quantile_error(Latency::with_confidence(&response_times(run), size).p.get(name)?)
         };
         let (value, error) = match figure {
             Figure::Median => quantile("50"),

@@ -11,7 +11,7 @@ fn run() -> Document {
     }
     let mut run = Document::for_tests();
     run.latency.response = Latency::of(&response);
-    run.latency.lag.p.insert("99".into(), Quantile { v: 9_000, lo: None, hi: None });
+    run.latency.lag.p.insert("99".into(), Quantile { v: 9_000, ..Quantile::default() });
     (run.counts.sent, run.counts.replied, run.counts.lost) = (1000, 990, 10);
     run.time.measured_ns = 10 * SECOND;
     run

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::source::Source;
 use crate::clock::Nanos;
 use crate::companions::Tally;
-use crate::evidence::{self, WORST, pooled};
+use crate::evidence::{self, WORST};
 use crate::intervals::{self, Flow, Interval};
 use crate::loss::Attribution;
 use crate::observer::Course;
@@ -18,7 +18,8 @@ use crate::report::breakdown::{Band, Breakdown};
 use crate::report::by_size::BySize;
 use crate::report::crowd::Churn;
 use crate::report::document::{
-    Config, Connections, Counts, Document, Environment, Latencies, Latency, PerTransport, Process, SCHEMA, Target, Time,
+    Config, Connections, Counts, Document, Environment, Latencies, Latency, PERCENTILES, PerTransport, Process, SCHEMA,
+    Target, Time,
 };
 use crate::report::intervals as report;
 use crate::report::merged::{Merged, Part};
@@ -37,18 +38,18 @@ pub(super) fn merge(sources: &[Source], command: &[String]) -> Document {
     let rated_ns = rated(&intervals, common, time.measured_ns);
     let common_ns = common.1.saturating_sub(common.0);
 
-    let slices = || intervals.iter().map(|one| one.response.histogram());
-    let sizes: Vec<f64> = parts.iter().map(|part| part.response.n_eff.unwrap_or(0) as f64).collect();
-    let size = pooled::effective_size(&sizes, slices());
-    let share = size / sizes.iter().sum::<f64>().max(1.0);
+    let worth = worth(&parts, &intervals);
+    let size = worth["99"].0;
 
     let mut total = Recorder::default();
     let mut per_transport = BTreeMap::new();
     let connect = sum_of(sources.iter().map(|source| source.connect.as_ref()));
     for (name, recorder) in recorders(sources) {
         total.add(&recorder);
-        let worth: u64 = parts.iter().filter_map(|part| part.n_eff.get(&name)).sum();
-        let latency = Latencies::of(&recorder, |_| share * worth as f64, connect.as_ref().filter(|_| name == "tcp"));
+        let of_parts =
+            |percentile: &str| parts.iter().filter_map(|part| part.n_eff.get(&name)?.get(percentile)).sum::<u64>();
+        let sizes = |percentile: &str, _| worth[percentile].1 * of_parts(percentile) as f64;
+        let latency = Latencies::of(&recorder, sizes, connect.as_ref().filter(|_| name == "tcp"));
         let counts = Counts::from(&recorder.counts);
         per_transport.insert(name.clone(), PerTransport { counts, latency, breakdown: breakdown(&parts, &name) });
     }
@@ -77,7 +78,7 @@ pub(super) fn merge(sources: &[Source], command: &[String]) -> Document {
         churn: churn(sources),
         companions,
         in_flight: in_flight(&parts),
-        latency: Latencies::of(&total, |_| size, connect.as_ref()),
+        latency: Latencies::of(&total, |percentile, _| worth[percentile].0, connect.as_ref()),
         per_transport,
         per_size: BySize::all(&total.by_size),
         intervals: intervals.iter().map(of_interval).collect(),
@@ -101,6 +102,19 @@ pub(super) fn merge(sources: &[Source], command: &[String]) -> Document {
         interference: None,
         merged: Some(Merged { parts, common_ns, rated_ns }),
     }
+}
+
+/// By percentile: how many independent values all parts are worth together, and the share of the sum of what they are worth
+/// alone that this is.
+fn worth(parts: &[Part], intervals: &[Interval]) -> BTreeMap<&'static str, (f64, f64)> {
+    let of = |(name, percentile): (&'static str, f64)| {
+        let alone: Vec<f64> =
+            parts.iter().map(|part| part.response.n_eff.get(name).map_or(0.0, |&size| size as f64)).collect();
+        let slices = intervals.iter().map(|one| one.response.histogram());
+        let together = evidence::effective_size_of_parts(percentile / 100.0, &alone, slices);
+        (name, (together, together / alone.iter().sum::<f64>().max(1.0)))
+    };
+    PERCENTILES.into_iter().map(of).collect()
 }
 
 /// All parts, in an order that does not depend on that of the files.

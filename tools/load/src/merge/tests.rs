@@ -102,13 +102,13 @@ fn run(messages: &[Message], start: u64, name: usize) -> Document {
         let connect = Some(&total.lag).filter(|_| *name == "tcp");
         let part = PerTransport {
             counts: (&recorder.counts).into(),
-            latency: Latencies::of(recorder, |_| recorder.response.len() as f64, connect),
+            latency: Latencies::of(recorder, |_, _| recorder.response.len() as f64, connect),
             breakdown: None,
         };
         document.per_transport.insert((*name).to_owned(), part);
     }
     document.counts = Counts::from(&total.counts);
-    document.latency = Latencies::of(&total, |_| total.response.len() as f64, Some(&total.lag));
+    document.latency = Latencies::of(&total, |_, _| total.response.len() as f64, Some(&total.lag));
     document.per_size = BySize::all(&total.by_size);
     document.intervals = intervals.closed().iter().map(|one| Interval::of(one, None)).collect();
     document.outliers = outliers;
@@ -156,7 +156,8 @@ fn without_own(run: &Document, like: &Document) -> Document {
         for (one, other) in [(&mut latencies.response, &like.response), (&mut latencies.service, &like.service)] {
             (one.n_eff, one.p) = (other.n_eff, one.p.clone());
             for (name, quantile) in &mut one.p {
-                (quantile.lo, quantile.hi) = other.p.get(name).map_or((None, None), |other| (other.lo, other.hi));
+                let other = other.p.get(name).copied().unwrap_or_default();
+                (quantile.lo, quantile.hi, quantile.n_eff) = (other.lo, other.hi, other.n_eff);
             }
         }
     };

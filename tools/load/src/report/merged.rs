@@ -53,8 +53,8 @@ pub struct Part {
     pub response: Summary,
     /// The 99th percentile of its lag, in nanoseconds.
     pub lag_p99: u64,
-    /// How many independent values its latencies are worth, by transport.
-    pub n_eff: BTreeMap<String, u64>,
+    /// How many independent values its latencies are worth, by transport and by percentile.
+    pub n_eff: BTreeMap<String, BTreeMap<String, u64>>,
     /// Its share of the breakdown, by transport.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub breakdown: BTreeMap<String, Breakdown>,
@@ -81,14 +81,13 @@ pub struct Part {
 }
 
 /// The response times of a part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Summary {
     /// How many values there are.
     pub n: u64,
-    /// How many independent values they are worth, where that was found out.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub n_eff: Option<u64>,
+    /// How many independent values they are worth, by percentile, over all transports.
+    pub n_eff: BTreeMap<String, u64>,
     /// The median, in nanoseconds.
     pub p50: u64,
     /// The 99th percentile, in nanoseconds.

@@ -167,7 +167,7 @@ fn config(plan: &Plan) -> Config {
 
 /// `evidence`: of all that recorded these latencies.
 fn latencies(recorder: &Recorder, evidence: &[&Evidence], connect: Option<&Histogram<u64>>) -> Latencies {
-    Latencies::of(recorder, |q| evidence::effective_size_at(q, evidence.iter().copied()), connect)
+    Latencies::of(recorder, |_, q| evidence::effective_size_at(q, evidence.iter().copied()), connect)
 }
 
 /// What a process used while so many messages were sent.

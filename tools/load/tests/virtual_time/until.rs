@@ -63,19 +63,20 @@ impl Load {
         now - WARM_UP
     }
 
-    fn reading(&self) -> Reading {
-        Reading::of(self.streams.iter().map(|(response, evidence)| (response, evidence)))
+    fn reading(&self, goal: Goal) -> Reading {
+        Reading::of(goal, self.streams.iter().map(|(response, evidence)| (response, evidence)))
     }
 }
 
 /// A run to its end.
 fn run(goal: &str, rate: f64, seed: u64, generators: usize, server: &mut Responses) -> Until {
     let mut load = Load::new(rate, seed, generators, server);
-    let (mut rule, mut looks) = (Rule::new(goal.parse().unwrap()), Looks::default());
+    let goal = goal.parse().unwrap();
+    let (mut rule, mut looks) = (Rule::new(goal), Looks::default());
     loop {
         let elapsed = load.send(server);
-        if elapsed >= MOST || (looks.is_due(elapsed) && rule.look(elapsed, &load.reading())) {
-            return rule.finish(elapsed.min(MOST), MOST, &load.reading());
+        if elapsed >= MOST || (looks.is_due(elapsed) && rule.look(elapsed, &load.reading(goal))) {
+            return rule.finish(elapsed.min(MOST), MOST, &load.reading(goal));
         }
     }
 }
@@ -201,7 +202,7 @@ fn a_rule_that_looks_all_the_time_from_the_start_believes_in_no_rare_stall() {
             if !load.sent.is_multiple_of(250) {
                 continue;
             }
-            let Reading { response, size, .. } = load.reading();
+            let Reading { response, size, .. } = load.reading(goal);
             let (low, high) = evidence::interval(&response, 0.99, size);
             let width = evidence::half_width(response.value_at_quantile(0.99), (low, high));
             if width.is_some_and(|width| width <= goal.width) {
@@ -220,6 +221,19 @@ fn a_rule_that_looks_all_the_time_from_the_start_believes_in_no_rare_stall() {
     let (stopped, held) = (runs.iter().filter(|run| run.is_reached()).count(), held(&runs, stalling_p99()));
     assert!(stopped - held <= 2, "{held} of {stopped}");
     assert!(runs.iter().filter(|run| run.after_ns == MOST).count() >= 45);
+}
+
+#[test]
+fn the_sample_is_worth_what_it_is_to_the_percentile_that_is_asked_for() {
+    // Stalls decide the tail, and hardly touch the median: of one run, the two know very different numbers of answers.
+    let mut server = stalling(7);
+    let mut load = Load::new(5000.0, 7, 1, &mut server);
+    while load.send(&mut server) < 20 * SECOND {}
+    let [median, tail] = ["p50±2%", "p99±2%"].map(|goal| load.reading(goal.parse().unwrap()).size);
+    assert!(median > 5.0 * tail, "{median} and {tail}");
+    // So a goal on the median is reached at once, where that on the tail of the same run takes minutes.
+    let median = run("p50±5%", 5000.0, 7, 1, &mut stalling(7));
+    assert!(median.is_reached() && median.after_ns < 10 * SECOND, "{median:?}");
 }
 
 #[test]
@@ -255,10 +269,11 @@ fn the_engine_is_stopped_by_the_same_rule() {
         let mut world = |now: Nanos, message: &[u8]| vec![(now + server(now), message.to_ascii_uppercase())];
         let demand = open(Profile::constant(RATE), Process::Poisson);
         let stage = Stage { demand, duration: Some(MOST), messages: None, late: Late::Queue, seed };
-        let (mut rule, mut looks) = (Rule::new("p99±15%".parse().unwrap()), Looks::default());
+        let goal = "p99±15%".parse().unwrap();
+        let (mut rule, mut looks) = (Rule::new(goal), Looks::default());
         let reading = |engine: &Engine| {
             let streams = engine.recorders().map(|(_, recorder)| (&recorder.response, &recorder.evidence));
-            Reading::of(streams)
+            Reading::of(goal, streams)
         };
         simulate_watched(&mut engine, Transport::Udp, &stage, 0, &mut world, &mut |engine, elapsed| {
             looks.is_due(elapsed) && rule.look(elapsed, &reading(engine))

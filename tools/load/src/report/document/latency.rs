@@ -30,8 +30,8 @@ pub struct Latencies {
 }
 
 impl Latencies {
-    /// Of what was recorded, which is worth `size` independent values to each quantile.
-    pub fn of(recorder: &Recorder, size: impl Fn(f64) -> f64, connect: Option<&Histogram<u64>>) -> Self {
+    /// Of what was recorded, which is worth `size` independent values to each percentile, of its name and its quantile.
+    pub fn of(recorder: &Recorder, size: impl Fn(&str, f64) -> f64, connect: Option<&Histogram<u64>>) -> Self {
         Latencies {
             response: Latency::with_confidence_at(&recorder.response, &size),
             service: Latency::with_confidence_at(&recorder.service, &size),
@@ -67,7 +67,7 @@ pub struct Latency {
 }
 
 /// One percentile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Quantile {
     /// The value in nanoseconds, at the upper end of its bucket: at most 0.1 % too large.
@@ -78,6 +78,9 @@ pub struct Quantile {
     /// The upper end, in nanoseconds.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub hi: Option<u64>,
+    /// How many independent values all are worth to this percentile, where that was found out.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub n_eff: Option<u64>,
 }
 
 impl Latency {
@@ -89,7 +92,7 @@ impl Latency {
         } else {
             PERCENTILES
                 .iter()
-                .map(|(name, percentile)| (name.to_string(), Quantile { v: value(*percentile), lo: None, hi: None }))
+                .map(|(name, percentile)| (name.to_string(), Quantile { v: value(*percentile), ..Quantile::default() }))
                 .collect()
         };
         Latency {
@@ -107,20 +110,27 @@ impl Latency {
 
     /// Sums a histogram up that is worth `size` independent values, with the confidence intervals that it is good for.
     pub fn with_confidence(histogram: &Histogram<u64>, size: f64) -> Self {
-        Self::with_confidence_at(histogram, |_| size)
+        Self::with_confidence_at(histogram, |_, _| size)
     }
 
-    /// The same, where the values are worth another `size` to each quantile.
-    pub fn with_confidence_at(histogram: &Histogram<u64>, size: impl Fn(f64) -> f64) -> Self {
+    /// The same, where the values are worth another `size` to each percentile, of its name and its quantile.
+    pub fn with_confidence_at(histogram: &Histogram<u64>, size: impl Fn(&str, f64) -> f64) -> Self {
         let mut latency = Latency::of(histogram);
-        latency.n_eff = Some(size(0.99) as u64);
+        latency.n_eff = Some(size("99", 0.99) as u64);
         for (name, percentile) in PERCENTILES {
             if let Some(quantile) = latency.p.get_mut(name) {
-                (quantile.lo, quantile.hi) =
-                    evidence::interval(histogram, percentile / 100.0, size(percentile / 100.0));
+                let q = percentile / 100.0;
+                let worth = size(name, q);
+                (quantile.lo, quantile.hi) = evidence::interval(histogram, q, worth);
+                quantile.n_eff = Some(worth as u64);
             }
         }
         latency
+    }
+
+    /// How many independent values they are worth to each percentile that is spelt out.
+    pub fn sizes(&self) -> BTreeMap<String, u64> {
+        self.p.iter().filter_map(|(name, quantile)| Some((name.clone(), quantile.n_eff?))).collect()
     }
 
     /// The histogram itself. `None` if somebody has tampered with the text.

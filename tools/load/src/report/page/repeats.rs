@@ -25,7 +25,7 @@ fn figure(repeats: &Repeats) -> String {
     let each = || repeats.runs.iter().flat_map(|run| ["50", "99"].into_iter().filter_map(|name| quantile(run, name)));
     let spread = repeats.spread.iter().find(|spread| spread.figure == "p99");
     let mean = spread.and_then(|spread| spread.lo.zip(spread.hi)).map(|(low, high)| (low as Nanos, high as Nanos));
-    let ends = |Quantile { v, lo, hi }| [Some(v), lo, hi].into_iter().flatten();
+    let ends = |Quantile { v, lo, hi, .. }| [Some(v), lo, hi].into_iter().flatten();
     let times = || each().flat_map(ends).chain(mean.into_iter().flat_map(|(low, high)| [low, high]));
     let (Some(least), Some(most)) = (times().min(), times().max()) else { return String::new() };
     let scale = LogScale::new(least, most);
@@ -45,7 +45,7 @@ fn figure(repeats: &Repeats) -> String {
     for (class, name) in [("line p50", "50"), ("line response", "99")] {
         let mut data = String::new();
         for (index, run) in repeats.runs.iter().enumerate() {
-            let Some(Quantile { v, lo, hi }) = quantile(run, name) else { continue };
+            let Some(Quantile { v, lo, hi, .. }) = quantile(run, name) else { continue };
             let (x, half) = (UNITS * share(index), UNITS / number as f64 / 4.0);
             // Writing to a String cannot fail.
             let _ = write!(data, "M{:.1} {:.1}H{:.1}", x - half, scale.y(v), x + half);
