@@ -4,17 +4,18 @@
 //! all is well or that the server is slow. The same goes for a run that was to go on until a percentile was known (`--until`)
 //! and does not know it.
 
+mod repeats;
 #[cfg(test)]
 mod tests;
+
+pub use repeats::apply_to_all;
 
 use crate::clock::SECOND;
 use crate::loss::all_in;
 use crate::report::document::{Config, Document};
-use crate::report::repeats::Repeats;
 use crate::report::trust::GateResult;
 use crate::run::exit;
 use crate::saved::Kept;
-use crate::statistics::median;
 use crate::verdict::Verdict;
 use shout::units;
 
@@ -196,26 +197,6 @@ pub fn alone(gates: &Gates, run: &Document) -> u8 {
     if is_doubtful || is_unknown { exit::INVALID } else { exit::DONE }
 }
 
-/// Evaluates every gate against the median of several runs, and notes the results and the exit code.
-///
-/// The median, because a gate that every run had to pass would fail the more often the more runs there are. Only errors
-/// are counted in the worst of them: none of them is chance. `values` are those of each run.
-pub fn apply_to_all(gates: &Gates, values: &[Vec<Option<f64>>], repeats: &mut Repeats) {
-    let of_all = gates.objectives.iter().enumerate().map(|(index, objective)| {
-        let infinite = values.iter().map(|run| run[index].unwrap_or(f64::INFINITY));
-        let each: Vec<f64> = infinite.collect();
-        let value = match objective.metric {
-            Metric::Errors => each.iter().copied().fold(0.0, f64::max),
-            Metric::Percentile(_) | Metric::Mean | Metric::Lag | Metric::Loss | Metric::Rate => median(&each),
-        };
-        Some(value).filter(|value| value.is_finite())
-    });
-    let of_all: Vec<Option<f64>> = of_all.collect();
-    let (results, code) = results(gates, &of_all, &Standing::of_repeats(repeats));
-    repeats.gates = results;
-    repeats.exit = repeats.exit.max(code);
-}
-
 /// The result of each gate, and the exit code that they ask for together.
 fn results(gates: &Gates, values: &[Option<f64>], now: &Standing) -> (Vec<GateResult>, u8) {
     let objectives = gates.objectives.iter().zip(values);
@@ -260,7 +241,7 @@ impl Standing {
     pub fn of(kept: &Kept) -> Self {
         match kept {
             Kept::Run(run) => Standing::of_run(run),
-            Kept::Repeats(repeats) => Standing::of_repeats(repeats),
+            Kept::Repeats(repeats) => repeats::of_repeats(repeats),
         }
     }
 
@@ -273,18 +254,6 @@ impl Standing {
             p50: Metric::Percentile(50.0).of(run),
             p99: Metric::Percentile(99.0).of(run),
             rate: achieved_rate(run),
-        }
-    }
-
-    /// Of several runs their medians.
-    fn of_repeats(repeats: &Repeats) -> Self {
-        Standing {
-            config: repeats.config.clone(),
-            transports: repeats.transports.clone(),
-            verdict: repeats.verdict,
-            p50: repeats.all_in("50"),
-            p99: repeats.all_in("99"),
-            rate: median(&repeats.figure("rate")),
         }
     }
 

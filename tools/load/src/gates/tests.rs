@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::report::document::{Latency, Quantile};
+use crate::report::repeats::Repeats;
 
 /// A run of 10 s with 990 answers of 1 to 990 µs and 10 losses.
 fn run() -> Document {
@@ -157,6 +158,26 @@ fn several_runs_are_held_against_their_median_and_errors_against_the_worst() {
     };
     assert_eq!(held("p50<1ms", &doubtful(2)), (0, true));
     assert_eq!(held("p50<1ms", &doubtful(3)), (4, false), "most are not believed");
+    let doubtful_and_slow = |index: usize, run: &mut Document| {
+        doubtful(2)(index, run);
+        slow(if index == 4 { 5 } else { 0 })(index, run);
+    };
+    assert_eq!(held("p50<1ms", &doubtful_and_slow), (4, false), "two of the three that pass it are not believed");
+    assert_eq!(held("rate>1", &doubtful(2)), (0, true), "passed by the three that are");
+    let slow_but_doubtful = |index: usize, run: &mut Document| {
+        doubtful(2)(index, run);
+        slow(3)(index, run);
+    };
+    assert_eq!(held("p50<1ms", &slow_but_doubtful), (4, false), "two of the three that miss it are not believed");
+    assert_eq!(
+        held("p50<1ms", &|index, run| {
+            doubtful(1)(index, run);
+            slow(5)(index, run);
+        }),
+        (3, false),
+        "missed whatever the doubtful one is worth"
+    );
+    assert_eq!(held("errors=0", &doubtful(2)), (0, true), "an error is one in any run, and there is none");
     assert_eq!(held("p50<1ms", &|index, run| run.exit = 5 * u8::from(index == 1)), (5, true), "wrong bytes in one");
 }
 

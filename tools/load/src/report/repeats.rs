@@ -2,6 +2,9 @@
 //!
 //! Each run has files of its own. What is here of them is what tells them apart, and what they differ by.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -16,7 +19,6 @@ use crate::curves::difference;
 use crate::gates::achieved_rate;
 use crate::repeats::{self, Figure};
 use crate::run::exit;
-use crate::statistics::median;
 use crate::verdict::Verdict;
 
 /// Names the shape of [`Repeats`].
@@ -56,11 +58,25 @@ pub struct Repeats {
     pub response: Latency,
     /// How far they can be believed: the median of their verdicts, the worse one of two.
     pub verdict: Verdict,
+    /// How many there are of each verdict.
+    pub verdicts: Verdicts,
     /// The conditions that the runs were to meet in their median.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub gates: Vec<GateResult>,
     /// The exit code that the runs ask for, a number from 0 to 5: the largest of each alone and of the conditions.
     pub exit: u8,
+}
+
+/// How many runs there are of each verdict.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Verdicts {
+    /// The number of runs to believe.
+    pub valid: u64,
+    /// The number of runs to doubt.
+    pub suspect: u64,
+    /// The number of runs whose figures are not those of the server.
+    pub invalid: u64,
 }
 
 /// One of the runs.
@@ -170,6 +186,7 @@ impl Repeats {
             spread: Vec::new(),
             response: Latency::of(&crate::recorder::histogram()),
             verdict: Verdict::Valid,
+            verdicts: Verdicts::default(),
             gates: Vec::new(),
             exit: exit::DONE,
         }
@@ -178,6 +195,12 @@ impl Repeats {
     /// One run more.
     pub fn push(&mut self, run: &Document) {
         self.runs.push(Run::of(run));
+        let Verdicts { valid, suspect, invalid } = &mut self.verdicts;
+        *match run.validity.verdict {
+            Verdict::Valid => valid,
+            Verdict::Suspect => suspect,
+            Verdict::Invalid => invalid,
+        } += 1;
         self.exit = self.exit.max(run.exit);
     }
 
@@ -209,13 +232,6 @@ impl Repeats {
     pub fn figure(&self, name: &str) -> Vec<f64> {
         let figure = self.figures().into_iter().find(|figure| figure.name == name);
         figure.map(|figure| figure.values.iter().map(|(value, _)| *value).collect()).unwrap_or_default()
-    }
-
-    /// The median of a percentile when messages without a right answer count as infinitely slow; `None` where that is it.
-    pub fn all_in(&self, name: &str) -> Option<f64> {
-        let values = self.runs.iter().map(|run| run.all_in.get(name).copied().flatten());
-        let infinite = values.map(|value| value.map_or(f64::INFINITY, |value| value as f64));
-        Some(median(&infinite.collect::<Vec<_>>())).filter(|value| value.is_finite())
     }
 
     /// The screen: a line for each run, and what they differ by.
@@ -292,9 +308,23 @@ impl Repeats {
         text
     }
 
-    /// Whether one run would have been enough.
+    /// Which runs are not to be believed, where there are any: what is summed up rests on them too.
+    fn doubt(&self) -> Option<String> {
+        let Verdicts { suspect, invalid, .. } = self.verdicts;
+        let named =
+            [(invalid, Verdict::Invalid), (suspect, Verdict::Suspect)].into_iter().filter(|(number, _)| *number > 0);
+        let named: Vec<String> = named.map(|(number, verdict)| format!("{number} {}", verdict.name())).collect();
+        let rests = match (invalid, suspect) {
+            (0, 0) => return None,
+            (0, _) => "what is summed up here is to be doubted as they are",
+            (_, _) => "what is summed up here rests on them too, and no gate is passed on them",
+        };
+        Some(format!("of {} {}: {rests}", plural(self.runs.len(), "run"), named.join(" and ")))
+    }
+
+    /// Whether to believe the runs, and whether one would have been enough.
     pub fn sentences(&self) -> Vec<String> {
-        let mut lines = Vec::new();
+        let mut lines: Vec<String> = self.doubt().into_iter().collect();
         for spread in self.spread.iter().filter(|spread| spread.exceeds == Some(true)) {
             let write = |value: f64| written(&spread.figure, value);
             let claim = share(spread.within.unwrap_or(0.0));
