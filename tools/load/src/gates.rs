@@ -193,7 +193,9 @@ pub fn values(gates: &Gates, run: &Document) -> Vec<Option<f64>> {
 /// What a run must be by itself, whatever the others are like: believed, and as long as it takes.
 pub fn alone(gates: &Gates, run: &Document) -> u8 {
     let is_doubtful = gates.is_strict && run.validity.verdict != Verdict::Valid;
-    let is_unknown = run.until.as_ref().is_some_and(|until| !until.is_reached());
+    let parts = run.merged.iter().flat_map(|merged| &merged.parts);
+    let untils = run.until.iter().chain(parts.filter_map(|part| part.until.as_ref()));
+    let is_unknown = untils.into_iter().any(|until| !until.is_reached());
     if is_doubtful || is_unknown { exit::INVALID } else { exit::DONE }
 }
 

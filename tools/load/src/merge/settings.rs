@@ -9,13 +9,16 @@ use crate::report::merged::Part;
 type Refusal = (String, String);
 
 /// Every setting that must be the same, with its value in words.
-fn settings(run: &Document) -> [(&'static str, String); 22] {
+fn settings(run: &Document) -> [(&'static str, String); 24] {
     let config = &run.config;
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".into());
     let number = |value: Option<u64>| value.map_or_else(|| "none".into(), |number| number.to_string());
     let seconds = |nanos: u64| format!("{} s", nanos as f64 / SECOND as f64);
     let yes_or_no = |is_so: bool| if is_so { "given" } else { "not given" }.to_owned();
     let companions = run.companions.unwrap_or_default();
+    // What is not added up a merged run has with its parts, of which one is like the other.
+    let part = run.merged.as_ref().and_then(|merged| merged.parts.first());
+    let until = run.until.as_ref().or_else(|| part?.until.as_ref());
     [
         ("version", run.tool.version.clone()),
         ("protocol", run.per_transport.keys().cloned().collect::<Vec<_>>().join(" and ")),
@@ -31,6 +34,8 @@ fn settings(run: &Document) -> [(&'static str, String); 22] {
         ("pace", config.pace.clone()),
         ("duration", config.duration_ns.map_or_else(|| "none".into(), seconds)),
         ("number of messages", yes_or_no(config.messages.is_some())),
+        ("goal of --until", text(&until.map(|until| until.goal.clone()))),
+        ("interference", yes_or_no(run.interference.is_some() || part.is_some_and(|part| part.interference.is_some()))),
         ("warm-up", seconds(config.warmup_ns)),
         ("timeout over UDP", seconds(config.udp_timeout_ns)),
         ("timeout over TCP", seconds(config.tcp_timeout_ns)),

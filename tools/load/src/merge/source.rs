@@ -26,6 +26,8 @@ pub(super) struct Source {
     /// How long connections took to open, before the load and during it.
     pub(super) connect: Option<Histogram<u64>>,
     pub(super) reconnect: Option<Histogram<u64>>,
+    /// The same for those beside the measured ones.
+    pub(super) beside: Option<Histogram<u64>>,
 }
 
 impl Source {
@@ -57,8 +59,9 @@ impl Source {
         }
         let connect = run.latency.connect.as_ref().map(unpacked).transpose()?;
         let reconnect = run.churn.as_ref().map(|churn| unpacked(&churn.connect)).transpose()?;
+        let beside = run.beside.as_ref().map(|beside| unpacked(&beside.connect)).transpose()?;
         let parts = run.merged.as_ref().map_or_else(|| vec![part(name, &run)], |merged| merged.parts.clone());
-        Ok(Source { name: name.to_owned(), run, parts, recorders, intervals, connect, reconnect })
+        Ok(Source { name: name.to_owned(), run, parts, recorders, intervals, connect, reconnect, beside })
     }
 }
 
@@ -108,6 +111,9 @@ fn part(name: &str, run: &Document) -> Part {
         lag_p99: value(&run.latency.lag, "99"),
         n_eff: each().map(|(name, part)| (name.clone(), part.latency.response.sizes())).collect(),
         breakdown: each().filter_map(|(name, part)| Some((name.clone(), part.breakdown.clone()?))).collect(),
+        until: run.until.clone(),
+        interference: run.interference.clone(),
+        server_memory: run.server_memory,
         in_flight: run.in_flight,
         server: run.server.clone(),
         generator: run.generator.clone(),

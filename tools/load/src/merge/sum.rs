@@ -16,7 +16,7 @@ use crate::observer::Course;
 use crate::recorder::{Recorder, histogram};
 use crate::report::breakdown::{Band, Breakdown};
 use crate::report::by_size::BySize;
-use crate::report::crowd::Churn;
+use crate::report::crowd::{Beside, Churn};
 use crate::report::document::{
     Config, Connections, Counts, Document, Environment, Latencies, Latency, PERCENTILES, PerTransport, Process, SCHEMA,
     Target, Time,
@@ -95,9 +95,9 @@ pub(super) fn merge(sources: &[Source], command: &[String]) -> Document {
             (false, _) => exit::DONE,
         },
         time,
-        // Of one program alone: they say nothing of all of them together.
+        beside: beside(sources),
+        // Each stands with its part: none of them says anything of all programs together.
         until: None,
-        beside: None,
         server_memory: None,
         interference: None,
         merged: Some(Merged { parts, common_ns, rated_ns }),
@@ -305,6 +305,17 @@ fn churn(sources: &[Source]) -> Option<Churn> {
         opened: sum(|one| one.opened),
         refused: sum(|one| one.refused),
         failed: sum(|one| one.failed),
+        connect: Latency::of(&connect),
+    })
+}
+
+/// All of them were opened at the same time: before the load, which waited for the last.
+fn beside(sources: &[Source]) -> Option<Beside> {
+    let each = || sources.iter().filter_map(|source| source.run.beside.as_ref());
+    let connect = sum_of(sources.iter().map(|source| source.beside.as_ref()))?;
+    Some(Beside {
+        opened: each().map(|one| one.opened).sum(),
+        opening_ns: each().map(|one| one.opening_ns).max().unwrap_or(0),
         connect: Latency::of(&connect),
     })
 }

@@ -1,5 +1,8 @@
 //! A load that one generator recorded, and the same load dealt out to several whose runs are merged: the same run.
 
+mod settings;
+mod together;
+
 use proptest::prelude::*;
 
 use super::settings::check;
@@ -9,15 +12,18 @@ use crate::by_size::BySize as Sizes;
 use crate::clock::{Nanos, SECOND};
 use crate::companions::{HalfClosers, Idle, SlowReaders, Tally};
 use crate::evidence::Slow;
+use crate::interference::Interference;
 use crate::intervals::{Flow, Intervals};
 use crate::ledger::Flight;
 use crate::loss::{Attribution, Bursts, Drops};
+use crate::observer::Memory;
 use crate::payload::Content;
 use crate::recorder::{Recorder, histogram};
 use crate::report::by_size::BySize;
 use crate::report::document::{Counts, Document, Latencies, PerTransport, Process};
 use crate::report::intervals::Interval;
 use crate::report::trust::{Loss, Outlier};
+use crate::report::until::{Outcome, Until};
 use crate::verdict::{Verdict, judge, tests::healthy};
 
 const LENGTH: Nanos = 250_000_000;
@@ -249,166 +255,26 @@ fn even() -> Vec<Message> {
     (0..2000).map(one).collect()
 }
 
-#[test]
-fn runs_that_began_together_are_valid_together_and_runs_apart_are_not() {
-    for (late, verdict, named) in [
-        (0, Verdict::Valid, "the runs overlap"),
-        (SECOND / 5, Verdict::Suspect, "0.80 s of 1.00"),
-        (SECOND * 3 / 5, Verdict::Invalid, "0.40 s of 1.00"),
-        (9 * SECOND, Verdict::Invalid, "do not overlap"),
-    ] {
-        let run = merged(&dealt(&even(), &[0, late]));
-        let overlap = &run.validity.checks[0];
-        assert_eq!((overlap.id.as_str(), overlap.verdict), ("overlap", verdict), "{late}");
-        assert!(run.validity.verdict >= verdict && overlap.why.contains(named), "{}", overlap.why);
+/// What came of going on until a percentile was known.
+fn until(outcome: Outcome) -> Until {
+    Until {
+        goal: "p99±2%".into(),
+        percentile: 99.0,
+        width: 0.02,
+        max_duration_ns: SECOND,
+        outcome,
+        after_ns: SECOND,
+        value_ns: 5,
+        lo_ns: None,
+        hi_ns: None,
+        half_width: None,
+        n_eff: 1,
+        looks: 1,
+        needed_ns: None,
+        why: String::new(),
     }
 }
 
-#[test]
-fn rates_are_those_of_the_time_in_common() {
-    // Two of a thousand a second each, with a second, nine tenths and nothing in common.
-    for (late, rate) in [(0, 2000.0), (SECOND / 10, 2000.0), (5 * SECOND, 2000.0 / 6.0)] {
-        let run = merged(&dealt(&even(), &[0, late]));
-        let found = run.counts.sent as f64 * SECOND as f64 / run.rated_ns() as f64;
-        assert!((found / rate - 1.0).abs() < 0.03, "{found} instead of {rate} when {late} ns apart");
-    }
-}
-
-#[test]
-fn a_verdict_is_that_of_the_worst_and_names_it() {
-    let mut runs = dealt(&even(), &[0, 0]);
-    let mut facts = healthy();
-    facts.steal = Some(0.4);
-    runs[1].validity = judge(&facts);
-    let run = merged(&runs);
-    let steal = run.validity.checks.iter().find(|check| check.id == "steal").unwrap();
-    assert_eq!((run.validity.verdict, steal.verdict), (Verdict::Invalid, Verdict::Invalid));
-    assert!(steal.why.starts_with("1.json: the hypervisor took 40.0%"), "{}", steal.why);
-    facts.steal = Some(0.05);
-    runs[0].validity = judge(&facts);
-    let why = merged(&runs).validity.checks.into_iter().find(|check| check.id == "steal").unwrap().why;
-    assert!(why.starts_with("1.json (and one more run): the hypervisor took 40.0%"), "{why}");
-}
-
-#[test]
-fn one_seed_for_two_open_loops_is_suspected() {
-    let mut runs = dealt(&even(), &[0, 0]);
-    for run in &mut runs {
-        (run.config.rate, run.seed) = (Some(1000.0), "7".into());
-    }
-    let run = merged(&runs);
-    let seeds = run.validity.checks.iter().find(|check| check.id == "seeds").unwrap();
-    assert!(seeds.verdict == Verdict::Suspect && seeds.why.contains("one seed"), "{seeds:?}");
-    assert_eq!(run.config.rate, Some(2000.0));
-}
-
-#[test]
-fn one_server_is_not_counted_twice() {
-    let process = |cpu_ns, wall_ns| Process {
-        pid: 7,
-        name: "shout-server".into(),
-        cpu_ns,
-        cpu_ns_per_message: cpu_ns / 1000,
-        wall_ns,
-        voluntary_switches: 1,
-        involuntary_switches: 1,
-        resident_bytes: 1,
-        spun_ns: None,
-    };
-    let mut runs = dealt(&even(), &[0, 0]);
-    for (run, cpu) in runs.iter_mut().zip([8_000_000, 8_200_000]) {
-        run.server = Some(process(cpu, 2 * SECOND + cpu));
-        run.env = crate::report::document::Environment { host: "one".into(), local: true, ..run.env.clone() };
-        (run.loss.retransmits, run.loss.listen_overflows) = (Some(cpu / 1_000_000), Some(0));
-        run.intervals.iter_mut().for_each(|one| one.server_cpu_ns = Some(cpu / 8));
-    }
-    let run = merged(&runs);
-    let server = run.server.unwrap();
-    assert_eq!((server.cpu_ns, server.cpu_ns_per_message), (8_200_000, 4_100), "of two thousand messages");
-    let cpu: u64 = run.intervals.iter().filter_map(|one| one.server_cpu_ns).sum();
-    assert_eq!((cpu, run.loss.retransmits), (8_200_000, Some(8)));
-    assert_eq!(run.generator, None, "each generator stands with its part");
-}
-
-#[test]
-fn every_setting_that_makes_another_load_is_named_with_both_values() {
-    let changes: [(&str, &str, Change); 21] = [
-        ("version", "9.9", |run| run.tool.version = "9.9".into()),
-        ("target", "udp://elsewhere:1", |run| run.target.url = "udp://elsewhere:1".into()),
-        ("protocol", "udp", |run| drop(run.per_transport.remove("tcp"))),
-        ("loop", "open", |run| run.config.model = "open".into()),
-        ("plan", "1s@5", |run| run.config.plan = Some("1s@5".into())),
-        ("arrival process", "const", |run| run.config.arrivals = Some("const".into())),
-        ("pipeline depth", "none", |run| run.config.pipeline = None),
-        ("datagrams a system call", "64", |run| run.config.datagrams_per_send = 64),
-        ("size", "128", |run| run.config.size = "128".into()),
-        ("payload", "lines.txt", |run| run.config.payload = Some("lines.txt".into())),
-        ("late policy", "cap:3", |run| run.config.late = Some("cap:3".into())),
-        ("pace", "spin", |run| run.config.pace = "spin".into()),
-        ("duration", "2 s", |run| run.config.duration_ns = Some(2 * SECOND)),
-        ("number of messages", "given", |run| run.config.messages = Some(9)),
-        ("warm-up", "3 s", |run| run.config.warmup_ns = 3 * SECOND),
-        ("timeout over UDP", "4 s", |run| run.config.udp_timeout_ns = 4 * SECOND),
-        ("timeout over TCP", "4 s", |run| run.config.tcp_timeout_ns = 4 * SECOND),
-        ("interval", "5 s", |run| run.config.interval_ns = 5 * SECOND),
-        ("idle connections", "given", |run| {
-            run.companions = Some(Tally { idle: Some(Idle::default()), ..Tally::default() });
-        }),
-        ("slow readers", "given", |run| {
-            run.companions = Some(Tally { slow_readers: Some(SlowReaders::default()), ..Tally::default() });
-        }),
-        ("half-closers", "given", |run| {
-            run.companions = Some(Tally { half_closers: Some(HalfClosers::default()), ..Tally::default() });
-        }),
-    ];
-    let runs = dealt(&[], &[0, 0]);
-    check(&[source(&runs[0]), source(&runs[1])]).unwrap();
-    for (what, value, change) in changes {
-        let mut other = source(&runs[1]);
-        change(&mut other.run);
-        let (name, why) = check(&[source(&runs[0]), other]).unwrap_err();
-        assert_eq!(name, "1.json", "{what}");
-        for part in [what, &format!(" is {value}"), "of 0.json is "] {
-            assert!(why.contains(part), "{part:?} is not in {why:?}");
-        }
-    }
-    // These are shares of the load, and sums in the whole.
-    let mut other = runs[1].clone();
-    (other.config.udp_sockets, other.config.tcp_connections, other.config.threads) = (3, 5, Some(2));
-    check(&[source(&runs[0]), source(&other)]).unwrap();
-    let config = merged(&[runs[0].clone(), other]).config;
-    assert_eq!((config.udp_sockets, config.tcp_connections, config.threads), (4, 5, Some(3)));
-}
-
-#[test]
-fn the_same_run_twice_and_another_server_are_refused() {
-    let runs = dealt(&even(), &[0, 0]);
-    let refusal = |sources: &[Source]| check(sources).unwrap_err().1;
-    let why = refusal(&[source(&runs[0]), source(&runs[1]), source(&runs[0])]);
-    assert!(why.contains("the same run"), "{why}");
-    let why = refusal(&[source(&merged(&runs)), source(&runs[1])]);
-    assert!(why.contains("the same run"), "{why}");
-    let mut apart = runs.clone();
-    for run in &mut apart {
-        run.env.local = true;
-    }
-    let why = refusal(&[source(&apart[0]), source(&apart[1])]);
-    assert!(why.contains("host-1") && why.contains("host-0"), "{why}");
-}
-
-#[test]
-fn a_run_that_contradicts_itself_is_not_read() {
-    let whole = run(&even(), START, 0);
-    let changes: [(&str, Change); 4] = [
-        ("counts of udp", |run| run.per_transport.get_mut("udp").unwrap().counts.replied += 1),
-        ("damaged", |run| run.per_transport.get_mut("tcp").unwrap().latency.lag.hdr_v2 = "HISTFAAAA".into()),
-        ("damaged", |run| run.intervals[1].service_hdr_v2.clear()),
-        ("add up", |run| drop(run.intervals.remove(0))),
-    ];
-    for (named, change) in changes {
-        let mut run = whole.clone();
-        change(&mut run);
-        let error = Source::new("x", run).err().unwrap();
-        assert!(error.contains(named), "{error}");
-    }
+fn interference() -> Interference {
+    Interference { blocks: 1, part_ns: 1, generator_was_busy: 0, effects: Vec::new() }
 }

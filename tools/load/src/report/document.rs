@@ -62,7 +62,8 @@ pub struct Document {
     pub env: Environment,
     /// When and how long.
     pub time: Time,
-    /// What came of going on until a percentile was known closely enough, where that was asked for.
+    /// What came of going on until a percentile was known closely enough, where that was asked for. A merged run has it with
+    /// its parts.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub until: Option<Until>,
     /// What happened, over all transports.
@@ -78,7 +79,8 @@ pub struct Document {
     /// How those were opened.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub beside: Option<Beside>,
-    /// What all TCP connections together took of the memory of a server on this machine.
+    /// What all TCP connections together took of the memory of a server on this machine. A merged run has it with its parts,
+    /// for it is not known what each saw of the others' connections.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub server_memory: Option<Memory>,
     /// Messages in flight, where the time of every message is known to its end.
@@ -88,7 +90,7 @@ pub struct Document {
     pub latency: Latencies,
     /// The same for each transport.
     pub per_transport: BTreeMap<String, PerTransport>,
-    /// How the transports get in each other's way, where that was asked for.
+    /// How the transports get in each other's way, where that was asked for. A merged run has it with its parts.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub interference: Option<Interference>,
     /// The same for each size, or for each range of sizes, where messages differ in size.

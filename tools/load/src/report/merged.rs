@@ -8,9 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::breakdown::Breakdown;
 use super::document::{Config, Counts, Document, Environment, Process, Time};
 use super::screen::{count, micros, percent, plural, seconds};
+use super::until::Until;
 use super::worst::InFlight;
 use crate::clock::SECOND;
 use crate::floor::Floor;
+use crate::interference::Interference;
+use crate::observer::Memory;
 use crate::verdict::{Check, Validity};
 
 /// Parts that the screen has room for; the document and its page have all of them.
@@ -55,6 +58,15 @@ pub struct Part {
     pub lag_p99: u64,
     /// How many independent values its latencies are worth, by transport and by percentile.
     pub n_eff: BTreeMap<String, BTreeMap<String, u64>>,
+    /// What came of going on until a percentile was known closely enough, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub until: Option<Until>,
+    /// How its transports got in each other's way, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub interference: Option<Interference>,
+    /// What its TCP connections took of the memory of the server, as far as it could tell them from those of others.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub server_memory: Option<Memory>,
     /// Its share of the breakdown, by transport.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub breakdown: BTreeMap<String, Breakdown>,
@@ -153,7 +165,7 @@ pub(super) fn lines(text: &mut String, run: &Document) -> std::fmt::Result {
         let cpu = generator.map_or_else(|| "-".into(), |process| percent(process.cpu_ns, process.wall_ns));
         writeln!(
             text,
-            "    {:names$}  {:hosts$}  +{:.3} s  seed {}  sent {}  replied {}  p50 {} us, p99 {}, lag p99 {}  cpu {cpu}  {}",
+            "    {:names$}  {:hosts$}  +{:.3} s  seed {}  sent {}  replied {}  p50 {} us, p99 {}, lag p99 {}  cpu {cpu}  {}{}",
             part.name,
             part.host(),
             (part.time.start_unix_ns - run.time.start_unix_ns) as f64 / SECOND as f64,
@@ -163,7 +175,8 @@ pub(super) fn lines(text: &mut String, run: &Document) -> std::fmt::Result {
             micros(part.response.p50),
             micros(part.response.p99),
             micros(part.lag_p99),
-            part.validity.verdict.name()
+            part.validity.verdict.name(),
+            part.until.as_ref().map_or_else(String::new, |until| format!("  {} {}", until.goal, until.brief()))
         )?;
     }
     if merged.parts.len() > SHOWN {
