@@ -35,6 +35,38 @@ fn the_picture_of_the_readme_is_of_a_run_that_was_valid() {
     }
 }
 
+#[test]
+fn the_picture_of_the_race_is_of_the_race_in_the_table_beside_it() {
+    let readme = include_str!("../README.md");
+    for command in ["cargo bench -p peers --bench race -- --markdown -o race.html", "tools/screenshot race.html"] {
+        assert!(readme.contains(command), "{command}");
+    }
+    let rows = readme.lines().skip_while(|line| !line.starts_with("| shout, × naive-mio")).skip(2);
+    let rows = rows.map_while(|line| line.strip_prefix("| "));
+    let cells = |row: &str| row.split('|').map(|cell| cell.trim().replace("**", "")).collect::<Vec<_>>();
+    let rows: Vec<Vec<String>> = rows.map(cells).collect();
+    assert_eq!(rows.len(), 9, "a row for each load");
+    let told = Command::new("tools/screenshot").args(["--text", "src/pictures/race.png"]).output();
+    let Some(told) = told.ok().filter(|told| told.status.success()) else {
+        return println!("skipped: there is no python3");
+    };
+    let told = String::from_utf8(told.stdout).unwrap();
+    for row in &rows {
+        assert_eq!(told.lines().filter(|line| *line == row[0]).count(), 2, "{} has its rates and its costs", row[0]);
+    }
+    let sentence = told.lines().find(|line| line.starts_with("shout gives ")).expect(&told);
+    let numbers: Vec<f64> =
+        sentence.split('×').skip(1).map(|rest| rest.split(' ').next().unwrap().parse().unwrap()).collect();
+    for (column, ends) in numbers.chunks(2).enumerate() {
+        let of_table = || rows.iter().map(|row| row[column + 1].parse::<f64>().unwrap());
+        let ends_of_table = [of_table().fold(f64::INFINITY, f64::min), of_table().fold(0.0, f64::max)];
+        for (end, in_table) in ends.iter().zip(ends_of_table) {
+            assert!((end / in_table - 1.0).abs() < 0.02, "{sentence} and {rows:?}");
+        }
+    }
+    assert_eq!(numbers.len(), 4, "{sentence}");
+}
+
 /// Has a browser measure every text of every drawing; each line is one that leaves its drawing or meets another text of it.
 const MEASURE: &str = "
     const wrong = [];

@@ -8,6 +8,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use shout::target::Protocol;
 use shout::units;
+use shout_load::report::page::race::again;
 
 use crate::running::{PORT, Running};
 
@@ -65,7 +66,7 @@ impl Contestant {
     /// The same server under another name.
     #[must_use]
     pub fn again(&self) -> Contestant {
-        Contestant { name: format!("{} again", self.name), start: self.start.clone() }
+        Contestant { name: again(&self.name), start: self.start.clone() }
     }
 }
 

@@ -25,6 +25,7 @@ use crate::statistics::Spread;
 use crate::table::{Style, Table, cell, extremes, figure, grouped, ratio};
 
 mod page;
+mod summary;
 
 const NAME: &str = "race";
 
@@ -183,7 +184,7 @@ impl Race {
         let setting = format!("{}; {}", self.length.describe(self.rounds), self.place.describe());
         writeln!(out, "{setting}\n")?;
         let mut faults = Faults::default();
-        let (mut heats, mut saved) = (Vec::new(), Vec::new());
+        let (mut heats, mut saved, mut all) = (Vec::new(), Vec::new(), Vec::new());
         for scenario in self.scenarios.clone() {
             let results = self.race(&scenario, &mut faults)?;
             let report = self.report(&scenario, &results.figures);
@@ -191,11 +192,13 @@ impl Race {
             out.flush()?;
             saved.push(self.saved(&scenario, &results.figures));
             heats.push(self.heat(&scenario, &results, report));
+            all.push((scenario, results.figures));
         }
+        out.write_all(self.summary(&all).as_bytes())?;
         let legend = legend(&self.contestants[self.reference()].name);
         out.write_all(legend.as_bytes())?;
         if let Some(path) = &self.page {
-            std::fs::write(path, self.html(setting, legend, &heats, &saved))?;
+            std::fs::write(path, self.html(&setting, &legend, &heats, &saved))?;
             writeln!(out, "wrote {}", path.display())?;
         }
         faults.verdict()

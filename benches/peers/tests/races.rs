@@ -109,14 +109,69 @@ fn two_contestants_race_and_every_figure_is_there() {
     fs::remove_file(page).unwrap();
 }
 
+/// What can be read in a picture that `tools/screenshot` has made, and its width in pixels; asserts that it has a palette.
+fn read(picture: &Path) -> (Vec<String>, u32) {
+    let bytes = fs::read(picture).unwrap();
+    assert!(bytes.starts_with(b"\x89PNG\r\n\x1a\n") && bytes[12..16] == *b"IHDR", "{}", picture.display());
+    assert_eq!(bytes[24..26], [8, 3], "depth and kind of its colours");
+    let said = Command::new("tools/screenshot").arg("--text").arg(picture).current_dir(ROOT).output().unwrap().stdout;
+    let lines = String::from_utf8(said).unwrap().lines().map(ToOwned::to_owned).collect();
+    (lines, u32::from_be_bytes(bytes[16..20].try_into().unwrap()))
+}
+
+/// The root of the workspace.
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
 #[test]
-fn tables_for_a_readme_are_markdown() {
-    let words =
-        ["--contestants", "naive-mio", "--scenarios", "tcp-1", "--rounds", "1", "--seconds", SHORT, "--markdown"];
+fn the_picture_of_the_readme_is_what_its_command_makes() {
+    if python_is_missing() {
+        return;
+    }
+    let page = scratch("picture.html");
+    let mut words = vec!["--scenarios", "udp-64,tcp-64", "--rounds", "1", "--seconds", "100ms"];
+    words.extend(["-o", page.to_str().unwrap()]);
     let (output, code) = run(RACE, &words);
     assert_eq!(code, ExitCode::SUCCESS, "{output}");
-    let rows = output.lines().filter(|line| line.starts_with('|') && line.ends_with('|')).count();
-    assert_eq!(rows, 4, "heading, rule, the contestant twice:\n{output}");
+    let taken = Command::new("tools/screenshot").arg(&page).current_dir(ROOT).output().unwrap();
+    fs::remove_file(page).unwrap();
+    if String::from_utf8_lossy(&taken.stderr).contains("there is no Chromium") {
+        return println!("skipped: there is no Chromium");
+    }
+    assert!(taken.status.success(), "{}", String::from_utf8_lossy(&taken.stderr));
+    let picture = scratch("race.png");
+    fs::write(&picture, taken.stdout).unwrap();
+    let (now, width) = read(&picture);
+    fs::remove_file(picture).unwrap();
+    let (committed, width_of_that) = read(&Path::new(ROOT).join("src/pictures/race.png"));
+    assert_eq!(width, width_of_that);
+    // Figures and the scale differ from race to race; names, loads and headings do not.
+    let place = now.iter().position(|line| line.starts_with("Who is faster")).expect("the figure is in the picture");
+    let labels = now[place..].iter().filter(|line| !line.starts_with('×'));
+    for label in labels.clone() {
+        assert!(committed.contains(label), "{label:?} is not in the picture of the README: {committed:?}");
+    }
+    for name in ["shout", "naive-mio", "tokio", "blocking", "shout again"] {
+        let times = labels.clone().filter(|label| *label == name).count();
+        assert!(times == 2 || times == 4, "{name} has a row under both loads in each column, and not {times}");
+    }
+}
+
+#[test]
+fn tables_for_a_readme_are_markdown() {
+    let words = |names: &'static str| {
+        ["--contestants", names, "--scenarios", "tcp-1", "--rounds", "1", "--seconds", SHORT, "--markdown"]
+    };
+    let rows = |output: &str| output.lines().filter(|line| line.starts_with('|') && line.ends_with('|')).count();
+    let (output, code) = run(RACE, &words("naive-mio"));
+    assert_eq!(code, ExitCode::SUCCESS, "{output}");
+    assert_eq!(rows(&output), 4, "heading, rule, the contestant twice:\n{output}");
+    let (output, code) = run(RACE, &words("shout,naive-mio"));
+    assert_eq!(code, ExitCode::SUCCESS, "{output}");
+    assert_eq!(rows(&output), 5 + 3, "and the table of all loads: heading, rule, the load:\n{output}");
+    let heading = output.lines().find(|line| line.starts_with("| shout, × naive-mio")).expect(&output);
+    let cells = |row: &str| row.split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
+    let has_it = include_str!("../../../README.md").lines().any(|line| cells(line) == cells(heading));
+    assert!(has_it, "the README has this table:\n{heading}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use shout_load::report::document::Document;
-use shout_load::report::page::race::{Entrant, Heat, page};
+use shout_load::report::page::race::{self as page, Entrant, Heat};
 
 use super::{Race, Results, Row, Scenario};
 use crate::contestant::Contestant;
@@ -14,10 +14,17 @@ const SCHEMA: &str = "shout-race/1";
 
 impl Race {
     /// The whole page of these loads.
-    pub(super) fn html(&self, setting: String, legend: String, heats: &[Heat], saved: &[Value]) -> String {
+    pub(super) fn html(&self, setting: &str, legend: &str, heats: &[Heat], saved: &[Value]) -> String {
         let json = json!({"schema": SCHEMA, "setting": setting, "loads": saved}).to_string();
-        let (favourite, reference) = (&self.contestants[0].name, &self.contestants[self.reference()].name);
-        page("The race", &[setting, legend], reference, favourite, heats, &json)
+        let race = page::Race {
+            title: "The race",
+            setting,
+            legend,
+            reference: &self.contestants[self.reference()].name,
+            favourite: &self.contestants[0].name,
+            heats,
+        };
+        page::page(&race, &json)
     }
 
     /// The part of the page about one load.

@@ -7,7 +7,7 @@ use crate::servers::{DatagramServer, RealServer, run};
 use crate::showing::{folder, in_chromium};
 use serde_json::Value;
 use shout_load::report::document::Document;
-use shout_load::report::page::race::{self, Entrant, Heat};
+use shout_load::report::page::race::{self, Entrant, Heat, Race};
 use shout_load::report::page::run_inside;
 
 /// What a browser sees of a page: how many elements of each kind there are and can be seen, whether anything stands out to
@@ -134,8 +134,15 @@ fn the_page_of_a_race_shows_everybody_under_every_load() {
     };
     let heats = [heat("UDP, 64 B, one source, 64 in flight", 4.0), heat("TCP, 64 B, one connection", 1.0)];
     let html = folder().join("race.html");
-    let page =
-        race::page("The race", &["3 rounds".into()], "naive-mio", "shout", &heats, "{\"schema\":\"shout-race/1\"}");
+    let race = Race {
+        title: "The race",
+        setting: "3 rounds",
+        legend: "p99: response time",
+        reference: "naive-mio",
+        favourite: "shout",
+        heats: &heats,
+    };
+    let page = race::page(&race, "{\"schema\":\"shout-race/1\"}");
     std::fs::write(&html, page).unwrap();
     let Some(body) = look(&html, "race-wide") else { return };
     assert_sees(&body, &[("rows", 4), ("marks", 2 * 6), ("spectrum", 2), ("response", 2)]);

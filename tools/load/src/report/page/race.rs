@@ -45,35 +45,84 @@ pub struct Heat {
     pub entrants: Vec<Entrant>,
 }
 
-/// The page. `reference` is whom all are compared with, `favourite` whose lines stand out.
-pub fn page(title: &str, summary: &[String], reference: &str, favourite: &str, heats: &[Heat], json: &str) -> String {
+/// What there is to say of a race.
+#[derive(Debug)]
+pub struct Race<'a> {
+    /// Its name.
+    pub title: &'a str,
+    /// How and where it was run.
+    pub setting: &'a str,
+    /// What the columns of the tables are.
+    pub legend: &'a str,
+    /// Whom all are compared with.
+    pub reference: &'a str,
+    /// Whose lines stand out. The same program may take part a second time, with this name and `again`.
+    pub favourite: &'a str,
+    /// What was raced.
+    pub heats: &'a [Heat],
+}
+
+/// The page of a race, with its figures inside.
+pub fn page(race: &Race, json: &str) -> String {
+    let Race { title, reference, favourite, heats, .. } = *race;
     let mut body = format!("<h1>{}</h1>", escape(title));
-    body.extend(summary.iter().map(|line| format!("<p class=\"summary\">{}</p>", escape(line))));
+    if let Some(sentence) = outcome(race) {
+        body.extend(["<p class=\"summary\"><strong>", &escape(&sentence), "</strong></p>"]);
+    }
+    body += &note(&escape(race.setting));
     let columns = [
-        (format!("Answers a second, times those of {reference}"), (|one| one.rate) as fn(&Entrant) -> Option<Times>),
-        (format!("The server's processor time for an answer, times that of {reference}"), |one| one.cpu),
+        (
+            format!("Answers a second, × {reference}: right is faster"),
+            (|one| one.rate) as fn(&Entrant) -> Option<Times>,
+        ),
+        (format!("Server's CPU time for an answer, × {reference}: left is cheaper"), |one| one.cpu),
     ];
     let columns = columns.map(|(name, of)| column(&name, of, favourite, heats)).concat();
-    body += &section("The race", &format!("<figure class=\"race\">{columns}</figure>"));
-    for heat in heats {
-        let drawn = |entrant: &&Entrant| !entrant.response.is_empty();
-        let lines: Vec<(&str, String, &Histogram<u64>)> = CLASSES
-            .into_iter()
-            .cycle()
-            .zip(heat.entrants.iter().filter(drawn))
-            .map(|(class, entrant)| (class, escape(&entrant.name), &entrant.response))
-            .collect();
-        let lines: Vec<(&str, &str, &Histogram<u64>)> =
-            lines.iter().map(|(class, name, response)| (*class, name.as_str(), *response)).collect();
-        let spectra = if lines.is_empty() { String::new() } else { super::spectrum::overlaid(&lines) };
-        let table = format!("<div class=\"scroll\"><pre class=\"wide\">{}</pre></div>", escape(&heat.table));
-        body += &section(&escape(&heat.title), &(table + &spectra));
-    }
-    body += &note(
-        "Each line goes from the smallest to the largest ratio within a round, and the mark is the median. Latencies are of \
-         all rounds together, by percentile.",
-    );
+    let marks = note(&escape(&format!(
+        "A mark is the median of the rounds, and its line goes from the smallest to the largest ratio within a round. {} is \
+         the same program a second time: how far the two are apart is the noise.",
+        again(favourite)
+    )));
+    body += &section("Who is faster, and at what cost", &format!("<figure class=\"race\">{columns}</figure>{marks}"));
+    body.extend(heats.iter().map(part));
+    body += &section("What the columns are", &note(&escape(race.legend)));
     around(&format!("{title} · shout-load"), &body, json)
+}
+
+/// The name of a program that takes part a second time.
+pub fn again(name: &str) -> String {
+    format!("{name} again")
+}
+
+/// How the favourite stands to the reference over all loads, in a sentence.
+fn outcome(race: &Race) -> Option<String> {
+    let span = |of: fn(&Entrant) -> Option<Times>| {
+        let entrants = race.heats.iter().flat_map(|heat| &heat.entrants);
+        let medians =
+            entrants.filter(|entrant| entrant.name == race.favourite).filter_map(of).map(|[_, median, _]| median);
+        let (least, most) = medians.fold((f64::INFINITY, 0.0), |(least, most), one| (one.min(least), one.max(most)));
+        (most > 0.0).then(|| format!("×{least:.2} to ×{most:.2}"))
+    };
+    let Race { favourite, reference, .. } = race;
+    let speed = span(|one| one.rate)?;
+    let cost = span(|one| one.cpu).map_or_else(String::new, |cpu| format!(", for {cpu} of the processor time each"));
+    (favourite != reference).then(|| format!("{favourite} gives {speed} the answers a second of {reference}{cost}."))
+}
+
+/// The part of the page about one load: its table, and the latencies of all by percentile.
+fn part(heat: &Heat) -> String {
+    let drawn = |entrant: &&Entrant| !entrant.response.is_empty();
+    let lines: Vec<(&str, String, &Histogram<u64>)> = CLASSES
+        .into_iter()
+        .cycle()
+        .zip(heat.entrants.iter().filter(drawn))
+        .map(|(class, entrant)| (class, escape(&entrant.name), &entrant.response))
+        .collect();
+    let lines: Vec<(&str, &str, &Histogram<u64>)> =
+        lines.iter().map(|(class, name, response)| (*class, name.as_str(), *response)).collect();
+    let spectra = if lines.is_empty() { String::new() } else { super::spectrum::overlaid(&lines) };
+    let table = format!("<div class=\"scroll\"><pre class=\"wide\">{}</pre></div>", escape(heat.table.trim_end()));
+    section(&escape(&heat.title), &(table + &spectra))
 }
 
 /// The lines of a spectrum, in the order of the entrants.
@@ -106,7 +155,11 @@ fn column(name: &str, of: fn(&Entrant) -> Option<Times>, favourite: &str, heats:
             let middle = UNITS * (row as f64 + 0.5) / heat.entrants.len() as f64;
             plot.word_left(1.0 - middle / UNITS, &escape(&entrant.name));
             let Some([least, median, most]) = of(entrant) else { continue };
-            let class = if entrant.name == favourite { "interval favourite" } else { "interval" };
+            let class = match &entrant.name {
+                name if *name == favourite => "interval favourite",
+                name if *name == again(favourite) => "interval favourite again",
+                _ => "interval",
+            };
             let x = |ratio: f64| UNITS * place(ratio);
             plot.path(&format!("line {class}"), &format!("M{:.1} {middle:.1}H{:.1}", x(least), x(most)));
             plot.path(&format!("mark {class}"), &format!("M{:.1} {middle:.1}h0", x(median)));
@@ -131,7 +184,18 @@ mod tests {
                 Entrant::new("none", None, None),
             ],
         };
-        let html = page("Race", &[], "naive", "shout", &[heat("one", 4.0), heat("two", 2.0)], "{}");
+        let heats = [heat("one", 4.0), heat("two", 2.0)];
+        let race = Race {
+            title: "Race",
+            setting: "here",
+            legend: "columns",
+            reference: "naive",
+            favourite: "shout",
+            heats: &heats,
+        };
+        let html = page(&race, "{}");
+        assert!(html.contains("<strong>shout gives ×2.00 to ×4.00 the answers a second of naive.</strong>"), "{html}");
+        assert_eq!(outcome(&Race { favourite: "naive", ..race }), None, "against itself there is nothing to say");
         assert_eq!(html.matches("class=\"mark interval favourite\"").count(), 2);
         assert_eq!(html.matches("class=\"mark interval\"").count(), 2 + 2);
         let places = |class: &str| -> Vec<f64> {
