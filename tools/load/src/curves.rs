@@ -13,6 +13,7 @@ pub mod curve;
 pub mod difference;
 pub mod goal;
 pub mod judge;
+mod limit;
 pub mod result;
 pub mod search;
 mod setup;

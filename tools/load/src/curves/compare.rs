@@ -54,8 +54,9 @@ pub struct Options {
     #[arg(long, value_name = "TIME", value_parser = positive_duration, default_value = "250ms")]
     slice: Duration,
 
-    /// Exit code 3 if B is worse than A by more than this in p50, p99 or rate, and that is no noise; 4 if the generator was
-    /// too busy for the comparison to be believed
+    /// Exit code 3 if B is worse than A by more than this in p50, p99 or rate, and that is neither chance nor noise. Exit code
+    /// 4 if it is not decided: B seems to be worse by more, but that may be chance or noise; there are too few values; or the
+    /// generator was too busy for the comparison to be believed
     #[arg(long, value_name = "SHARE", value_parser = share)]
     max_regress: Option<f64>,
 

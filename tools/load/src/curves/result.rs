@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::blocks::Part;
 use super::difference::{Difference, Figure};
+use super::limit::Gate;
 use super::setup::on_wrong_answers;
 use crate::host::Cpu;
 use crate::report::page::trials;
@@ -60,7 +61,7 @@ impl Belief {
         }
     }
 
-    fn is_sound(self) -> bool {
+    pub(super) fn is_sound(self) -> bool {
         match self {
             Belief::Sound | Belief::Disturbed(_) => true,
             Belief::TooBusy(_) | Belief::InvalidRun => false,
@@ -83,7 +84,7 @@ impl Row {
     }
 
     /// By how much B is worse, at 0 or above.
-    fn worse(&self) -> f64 {
+    pub(super) fn worse(&self) -> f64 {
         let by = self.difference.map_or(0.0, |difference| difference.by);
         match self.figure {
             Figure::Median | Figure::Tail => by.max(0.0),
@@ -123,30 +124,6 @@ pub struct Comparison {
     gate: Option<Gate>,
 }
 
-/// How B stands against the limit that it was held against.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Gate {
-    /// In no figure is it worse by more than allowed.
-    Passed,
-    /// In a figure it seems to be, but that may be chance or this machine's noise; or there is no figure.
-    Undecided,
-    /// In a figure it is, and that was called.
-    Failed,
-}
-
-impl Gate {
-    fn of(rows: &[Row], most: f64) -> Self {
-        let of_row = |row: &Row| match row.difference {
-            Some(_) if row.worse() <= most => Gate::Passed,
-            Some(_) if row.is_called() => Gate::Failed,
-            Some(_) | None => Gate::Undecided,
-        };
-        let gates: Vec<Gate> = rows.iter().map(of_row).collect();
-        let worst = [Gate::Failed, Gate::Undecided].into_iter().find(|gate| gates.contains(gate));
-        worst.unwrap_or(Gate::Passed)
-    }
-}
-
 /// A comparison, as it is saved: `shout-load compare --json`.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -168,8 +145,8 @@ pub(super) struct Saved<'a> {
     busy_blocks: usize,
     /// Whether the comparison can be believed: most blocks, or both saved runs.
     is_sound: bool,
-    /// Whether B is worse than A by more than was allowed.
-    is_failed: bool,
+    /// How B stands against the limit of `--max-regress`; null without one.
+    gate: Option<Gate>,
 }
 
 /// One of the two.
@@ -204,7 +181,7 @@ impl Comparison {
 
     /// The same, held against a limit.
     pub(super) fn held_against(mut self, max_regress: Option<f64>) -> Self {
-        self.gate = max_regress.map(|most| Gate::of(&self.rows, most));
+        self.gate = max_regress.map(|most| Gate::of(&self.rows, most, self.belief));
         self
     }
 
@@ -213,12 +190,7 @@ impl Comparison {
         if self.parts.iter().any(|part| part.wrong > 0) {
             return exit::WRONG_PAYLOAD;
         }
-        match self.gate {
-            Some(_) if !self.belief.is_sound() => exit::INVALID,
-            Some(Gate::Undecided) => exit::INVALID,
-            Some(Gate::Failed) => exit::GATE_FAILED,
-            Some(Gate::Passed) | None => exit::DONE,
-        }
+        self.gate.map_or(exit::DONE, Gate::exit_code)
     }
 
     pub(super) fn json(&self, command: &[String]) -> String {
@@ -235,7 +207,7 @@ impl Comparison {
             figures: self.rows.map(|row| SavedRow { row, is_called: row.is_called() }),
             busy_blocks: self.belief.busy_blocks(),
             is_sound: self.belief.is_sound(),
-            is_failed: self.gate == Some(Gate::Failed),
+            gate: self.gate,
         };
         serde_json::to_string(&saved).expect("a comparison has string keys and finite numbers")
     }
@@ -303,14 +275,7 @@ impl Comparison {
             )),
             Belief::InvalidRun => remarks.push("NOT TO BE BELIEVED: by its own verdict a run is invalid".into()),
         }
-        match self.gate.filter(|_| self.belief.is_sound()) {
-            Some(Gate::Failed) => remarks.push("FAILED: B is worse than A by more than allowed".into()),
-            Some(Gate::Undecided) => remarks.push(
-                "NOT DECIDED: B seems worse than A by more than allowed, but by no more than chance or noise; compare for longer"
-                    .into(),
-            ),
-            Some(Gate::Passed) | None => {}
-        }
+        remarks.extend(self.gate.and_then(Gate::remark).map(ToOwned::to_owned));
         remarks
     }
 
@@ -361,6 +326,14 @@ mod tests {
             let part = || Part::of(&crate::report::document::Document::for_tests());
             Comparison::new(servers, rows, [part(), part()], belief).held_against(Some(0.05)).exit_code()
         };
+        let said = |by: f64, noise_floor: f64, unknown: bool| {
+            let mut row = row(Figure::Rate, by, Some(noise_floor));
+            row.difference = row.difference.filter(|_| !unknown);
+            Gate::of(&[row], 0.05, Belief::Sound).remark().unwrap().split(':').next().unwrap().to_owned()
+        };
+        assert_eq!([said(0.1, 0.02, false), said(-0.1, 0.02, false)], ["PASSED", "FAILED"]);
+        assert_eq!([said(-0.1, 0.2, false), said(0.1, 0.2, true)], ["NOT DECIDED"; 2]);
+        assert_eq!(Gate::of(&[], 0.05, Belief::Sound).exit_code(), 4, "of nothing nothing is known");
         assert_eq!(
             [(-0.1, 0.02), (0.1, 0.02), (-0.04, 0.02), (-0.1, 0.2)].map(|(by, floor)| compare(
                 by,
