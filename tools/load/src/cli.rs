@@ -170,7 +170,8 @@ pub struct Options {
     /// What an open loop does with a message that could not leave in time. queue: send it when it can be, with its
     /// waiting in its response time. shed:TIME: do not send it if it is later than that when its turn comes [shed
     /// alone: than --timeout]. cap:N: let N wait for each transport; what falls due while they do is not sent.
-    /// Scheduled = sent + shed + left at the end; what is shed uses up -n, and is infinitely slow to --slo
+    /// Scheduled = sent + shed + left at the end; what is shed uses up -n, and what was shed or left is infinitely slow
+    /// to --slo
     #[arg(long, default_value = "queue", requires = "open", value_name = "POLICY")]
     pub late: Late,
 

@@ -42,6 +42,11 @@ const SWEEP: Nanos = 20_000_000;
 /// A drain lasts at least this long, so that a second answer to one of the last messages is still seen.
 const LINGER: Nanos = 50_000_000;
 
+/// When the time is up, a message that fell due no longer ago than this still leaves, if a lane is free for it: the turn
+/// in which it should have left was only just missed, as one always is that falls due between two looks at the clock.
+/// Short against any stage, long enough for a scheduler's slice.
+const LAST_CALL: Nanos = 10_000_000;
+
 /// Messages that may be under way at once, over all lanes of a transport. Two dozen bytes each: it bounds memory when a
 /// server stalls under an open loop, at 24 MiB.
 pub const MOST_IN_FLIGHT: usize = 1 << 20;
@@ -269,7 +274,7 @@ impl Engine {
     pub fn tick(&mut self, now: Nanos) {
         match self.phase {
             Phase::Idle => return,
-            Phase::Sending if now >= self.ends => self.end_sending(self.ends),
+            Phase::Sending if self.is_over(now) => self.end_sending(self.ends),
             Phase::Sending | Phase::Draining { .. } => {}
         }
         if self.intervals.as_ref().is_some_and(|intervals| now >= self.started + intervals.next_cut()) {

@@ -95,7 +95,7 @@ impl Measured<'_> {
         let datagrams = self.team.recorders().filter(|(transport, _)| transport.is_datagrams());
         let missing = datagrams.map(|(_, recorder)| recorder.counts.lost).sum();
         let attribution = Attribution::of(missing, drops);
-        let unanswered = self.counts.lost + self.counts.wrong + self.counts.shed;
+        let unanswered = self.counts.unanswered();
         let mut loss = Loss::of(attribution, self.team.bursts(), &self.total.response, unanswered);
         let has_streams = self.team.recorders().any(|(transport, _)| !transport.is_datagrams());
         if has_streams {

@@ -42,11 +42,11 @@ pub struct Objective {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Metric {
-    /// Response time, with messages without a right answer as infinitely slow; 100 is the maximum.
+    /// Response time, with messages that had no right answer or were never sent as infinitely slow; 100 is the maximum.
     Percentile(f64),
     /// Mean response time of what was answered.
     Mean,
-    /// 99th percentile of the lag.
+    /// 99th percentile of the lag, with messages that were never sent as infinitely late.
     Lag,
     /// The share of messages lost.
     Loss,
@@ -130,7 +130,7 @@ impl Objective {
         let why = match value {
             _ if ok => String::new(),
             Some(value) => format!("it is {}", self.metric.written(value)),
-            None => "it is LOST: so many messages had no right answer or were shed".into(),
+            None => "it is LOST: so many messages had no right answer or were never sent".into(),
         };
         GateResult { expr: self.text.clone(), ok, value, why }
     }
@@ -143,11 +143,13 @@ impl Metric {
         match self {
             Metric::Percentile(percentile) => {
                 let response = run.latency.response.histogram()?;
-                let value = all_in(&response, counts.wrong + counts.lost + counts.shed, percentile / 100.0)?;
-                Some(value as f64)
+                Some(all_in(&response, counts.unanswered(), percentile / 100.0)? as f64)
             }
             Metric::Mean => (run.latency.response.n > 0).then_some(run.latency.response.mean as f64),
-            Metric::Lag => run.latency.lag.p.get("99").map(|quantile| quantile.v as f64),
+            Metric::Lag => {
+                let lag = run.latency.lag.histogram()?;
+                Some(all_in(&lag, counts.never_sent(), 0.99)? as f64)
+            }
             Metric::Loss => Some(counts.lost as f64 / counts.sent.max(1) as f64),
             Metric::Rate => Some(achieved_rate(run)),
             Metric::Errors => {

@@ -181,7 +181,7 @@ impl Stretch {
 
     fn figure(&self, figure: Figure) -> f64 {
         let Stretch { counts, response, service, time } = self;
-        let unanswered = counts.lost + counts.wrong + counts.shed;
+        let unanswered = counts.unanswered();
         // What has no value, because it lies among the messages lost, is 0, and has no ratio.
         let quantile = |histogram, q| all_in(histogram, unanswered, q).map_or(0.0, |nanos| nanos as f64);
         match figure {

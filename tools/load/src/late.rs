@@ -9,7 +9,7 @@
 //! ```
 //!
 //! and whatever is sent keeps its intended time, so that its waiting is in its response time. A message that was shed
-//! counts as infinitely slow where lost ones do: in the all-in percentiles and in the gates on percentiles.
+//! or left undone counts as infinitely slow where lost ones do: in the all-in percentiles and in the gates on percentiles.
 
 use std::collections::VecDeque;
 use std::fmt;

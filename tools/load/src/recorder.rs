@@ -73,6 +73,16 @@ impl Counts {
         self.sent == self.replied + self.wrong + self.lost + self.in_flight_at_end
     }
 
+    /// Messages that the schedule wanted sent and that nobody sent: shed, or still waiting when the stage ended.
+    pub fn never_sent(&self) -> u64 {
+        self.scheduled.saturating_sub(self.sent)
+    }
+
+    /// Messages without a right answer, whether they were sent or not: all that are infinitely slow when none is left out.
+    pub fn unanswered(&self) -> u64 {
+        self.wrong + self.lost + self.in_flight_at_end + self.never_sent()
+    }
+
     /// Answers with wrong bytes.
     pub fn wrong_answers(&self) -> u64 {
         self.corrupt + self.truncated

@@ -11,8 +11,8 @@ use crate::saved;
 #[derive(Debug, Clone, Args)]
 pub struct Conditions {
     /// A condition that the run must meet, such as "p99<2ms", "loss<0.1%", "rate>49k", "errors=0" or "lag<100us"; may be
-    /// repeated. Percentiles and max count what was lost or shed as infinitely slow. Exit code 3 if it is not met, 4 if the
-    /// measurement is invalid
+    /// repeated. Percentiles and max count what was lost or never sent as infinitely slow. Exit code 3 if it is not met,
+    /// 4 if the measurement is invalid
     #[arg(long, value_name = "CONDITION")]
     pub slo: Vec<Objective>,
 

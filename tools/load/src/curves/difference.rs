@@ -151,14 +151,14 @@ pub(crate) fn mean_and_error(values: &[f64]) -> (f64, f64) {
     (mean, (squares / (count - 1.0) / count).sqrt())
 }
 
-/// Response times of a run, in which a message without a right answer counts as one that took as long as the timeout. It
-/// took longer, so a server that loses messages comes out too well, but no longer as the faster one for it.
+/// Response times of a run, in which a message that had no right answer or was never sent counts as one that took as long
+/// as the timeout. It took longer, so a server that loses messages comes out too well, but no longer as the faster one for
+/// it.
 pub fn response_times(run: &Document) -> Histogram<u64> {
     let mut times = run.latency.response.histogram().unwrap_or_else(histogram);
     let timeout =
         if run.per_transport.contains_key("udp") { run.config.udp_timeout_ns } else { run.config.tcp_timeout_ns };
-    let counts = &run.counts;
-    times.saturating_record_n(timeout, counts.lost + counts.wrong + counts.shed);
+    times.saturating_record_n(timeout, run.counts.unanswered());
     times
 }
 

@@ -1,7 +1,7 @@
 //! What leaves: which lane sends next, what it sends, and what the kernel took of it. Pure: no I/O, no clock.
 
-use super::lanes::{Book, Lane, Want};
-use super::{Engine, Phase};
+use super::lanes::{Book, Group, Lane, Want};
+use super::{Engine, LAST_CALL, Phase};
 use crate::clock::Nanos;
 use crate::outbox::{Filled, Outbox, Room};
 use crate::payload::Identity;
@@ -26,10 +26,11 @@ impl Engine {
         if self.phase != Phase::Sending {
             return None;
         }
-        if now < self.ends {
+        let is_over = self.is_over(now);
+        if !is_over {
             self.turn_away_late(now);
         }
-        if now >= self.ends || self.messages_left == 0 {
+        if is_over || self.messages_left == 0 {
             self.end_sending(now.min(self.ends));
             return None;
         }
@@ -39,7 +40,7 @@ impl Engine {
             let is_due = match &group.want {
                 Want::Nothing => false,
                 Want::Answers => true,
-                Want::Arrivals { due, .. } => due.is_sendable(now - self.started),
+                Want::Arrivals { due, .. } => due.is_sendable(self.schedule_time(now)),
             };
             if let Some(&lane) = group.ready.front().filter(|_| is_due) {
                 return Some(lane);
@@ -48,11 +49,29 @@ impl Engine {
         None
     }
 
+    /// Whether the time for sending is up, and nothing that should have left by then is about to; see [`LAST_CALL`].
+    pub(super) fn is_over(&self, now: Nanos) -> bool {
+        let is_called = |group: &Group| match &group.want {
+            Want::Nothing | Want::Answers => false,
+            Want::Arrivals { due, .. } => {
+                let next = self.started.saturating_add(due.next());
+                !group.ready.is_empty() && next < self.ends && now <= next.saturating_add(LAST_CALL)
+            }
+        };
+        now >= self.ends && !self.groups.iter().any(is_called)
+    }
+
+    /// The time since the start, by which nothing has fallen due that falls due at the end or after it.
+    fn schedule_time(&self, now: Nanos) -> Nanos {
+        now.min(self.ends - 1).saturating_sub(self.started)
+    }
+
     /// Sheds what the stage's policy has no place for.
     fn turn_away_late(&mut self, now: Nanos) {
+        let now = self.schedule_time(now);
         for group in &mut self.groups {
             if let Want::Arrivals { due, .. } = &mut group.want {
-                let shed = due.turn_away(now - self.started, self.messages_left);
+                let shed = due.turn_away(now, self.messages_left);
                 group.recorder.counts.shed += shed;
                 self.messages_left -= shed;
             }
@@ -93,11 +112,12 @@ impl Engine {
 
     /// The intended time of the next message of this lane, if one is due.
     fn take_intended(&mut self, lane: usize, now: Nanos) -> Option<Nanos> {
+        let time = self.schedule_time(now);
         let lane = &mut self.lanes[lane];
         match &mut self.groups[lane.group].want {
             Want::Nothing => None,
             Want::Answers => lane.places.pop_front(),
-            Want::Arrivals { due, .. } => due.is_sendable(now - self.started).then(|| self.started + due.take()),
+            Want::Arrivals { due, .. } => due.is_sendable(time).then(|| self.started + due.take()),
         }
     }
 

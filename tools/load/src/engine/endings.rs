@@ -5,16 +5,19 @@ use super::{Ending, Engine, LINGER, Phase, SWEEP};
 use crate::clock::Nanos;
 
 impl Engine {
-    /// Stops sending and lets what is under way come in.
+    /// Ends the schedule, and lets what is under way come in.
     pub fn stop(&mut self, now: Nanos) {
-        if self.phase == Phase::Sending {
-            self.end_sending(now);
+        self.ends = self.ends.min(now);
+        if self.phase == Phase::Sending && self.is_over(now) {
+            self.end_sending(self.ends);
         }
     }
 
     /// Ends the stage at once; what is under way is counted as such.
     pub fn cut_off(&mut self, now: Nanos) {
-        self.stop(now);
+        if self.phase == Phase::Sending {
+            self.end_sending(now);
+        }
         self.end_stage(now);
     }
 

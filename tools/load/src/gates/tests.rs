@@ -1,7 +1,7 @@
 //! Objectives and baselines against runs made up for them.
 
 use super::*;
-use crate::report::document::{Latency, Quantile};
+use crate::report::document::Latency;
 use crate::report::repeats::Repeats;
 
 /// A run of 10 s with 990 answers of 1 to 990 µs and 10 losses.
@@ -12,7 +12,10 @@ fn run() -> Document {
     }
     let mut run = Document::for_tests();
     run.latency.response = Latency::of(&response);
-    run.latency.lag.p.insert("99".into(), Quantile { v: 9_000, ..Quantile::default() });
+    let mut lag = crate::recorder::histogram();
+    lag.saturating_record_n(9_000, 1000);
+    run.latency.lag = Latency::of(&lag);
+    run.counts.scheduled = 1000;
     (run.counts.sent, run.counts.replied, run.counts.lost) = (1000, 990, 10);
     run.time.measured_ns = 10 * SECOND;
     run
@@ -28,13 +31,27 @@ fn outcome(gates: &Gates, mut run: Document) -> (u8, Vec<bool>) {
 }
 
 #[test]
-fn what_was_shed_is_infinitely_slow() {
+fn what_was_shed_or_left_behind_is_infinitely_slow_and_late() {
     let mut run = run();
-    let p98: Objective = "p98<2ms".parse().unwrap();
-    assert!(p98.evaluate(p98.metric.of(&run)).ok, "990 of 1000");
-    run.counts.shed = 90;
-    let result = p98.evaluate(p98.metric.of(&run));
-    assert!(!result.ok && result.value.is_none(), "990 of 1090: {result:?}");
+    let evaluate = |text: &str, run: &Document| {
+        let objective: Objective = text.parse().unwrap();
+        objective.evaluate(objective.metric.of(run))
+    };
+    assert!(evaluate("p98<2ms", &run).ok && evaluate("lag<10us", &run).ok, "990 of 1000");
+    for shed in [0, 90] {
+        (run.counts.scheduled, run.counts.shed) = (1090, shed);
+        for objective in ["p98<2ms", "lag<10us"] {
+            let result = evaluate(objective, &run);
+            assert!(
+                !result.ok && result.value.is_none(),
+                "{objective} of 990 of 1090, {shed} of them shed: {result:?}"
+            );
+        }
+        assert!(evaluate("p90<2ms", &run).ok);
+    }
+    // 203 of 2511 were sent and answered at once.
+    (run.counts.scheduled, run.counts.sent, run.counts.replied, run.counts.lost) = (25_110, 2_030, 2_030, 0);
+    assert!(!evaluate("p50<1s", &run).ok);
 }
 
 #[test]

@@ -329,7 +329,7 @@ fn loss(sources: &[Source], parts: &[Part], total: &Recorder) -> Loss {
         attribution: each().fold(Attribution::default(), |sum, one| one.attribution.plus(sum)),
         longest_burst: each().map(|one| one.longest_burst).max().unwrap_or(0),
         bursts,
-        all_in: Loss::percentiles(&total.response, counts.lost + counts.wrong + counts.shed),
+        all_in: Loss::percentiles(&total.response, counts.unanswered()),
         retransmits: of_machines(parts, |part| part.retransmits),
         listen_overflows: of_machines(parts, |part| part.listen_overflows),
     }

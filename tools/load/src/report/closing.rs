@@ -9,9 +9,9 @@ use crate::verdict::Verdict;
 /// Bytes in a mebibyte.
 const MEBI: f64 = 1_048_576.0;
 
-/// A column of the table of latencies: `LOST` stands for a percentile that lies among the messages lost.
+/// A column of the table of latencies: `LOST` stands for a percentile that lies among the messages lost or never sent.
 pub(super) fn all_in(text: &mut String, run: &Document, names: &[&str]) -> std::fmt::Result {
-    if run.counts.lost + run.counts.wrong + run.counts.shed == 0 {
+    if run.counts.unanswered() == 0 {
         return Ok(()); // the same as the response times
     }
     let column = |name: &&str| match run.loss.all_in.get(*name) {
@@ -23,7 +23,7 @@ pub(super) fn all_in(text: &mut String, run: &Document, names: &[&str]) -> std::
     for name in names.iter().chain(&["100"]) {
         write!(text, " {:>10}", column(name))?;
     }
-    writeln!(text, "\n  † a message without a right answer, or shed, took for ever")
+    writeln!(text, "\n  † a message without a right answer, or never sent, took for ever")
 }
 
 /// How well the 99th percentile is known.

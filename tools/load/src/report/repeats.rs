@@ -102,8 +102,8 @@ pub struct Run {
     pub rate_error: Option<f64>,
     /// Percentiles of the response time.
     pub p: BTreeMap<String, Quantile>,
-    /// The same, in nanoseconds, when a message without a right answer, or shed, counts as having taken for ever; null
-    /// where that is the value.
+    /// The same, in nanoseconds, when a message that had no right answer or was never sent counts as having taken for
+    /// ever; null where that is the value.
     pub all_in: BTreeMap<String, Option<u64>>,
     /// The number of independent answers that its answers are worth.
     pub n_eff: u64,

@@ -131,6 +131,11 @@ fn traffic(text: &mut String, run: &Document) -> std::fmt::Result {
             percent(counts.shed, counts.scheduled)
         )?;
     }
+    let left = counts.never_sent().saturating_sub(counts.shed);
+    if left > 0 {
+        let share = percent(left, counts.scheduled);
+        writeln!(text, "  left     {} ({share} of the schedule): still waiting when the time was up", count(left))?;
+    }
     closing::losses(text, run)?;
     let verdict = if counts.corrupt + counts.truncated > 0 {
         "THE SERVER ANSWERS WRONG BYTES"

@@ -38,8 +38,8 @@ pub struct Loss {
     pub longest_burst: u64,
     /// How many runs of lost datagrams were 1, 2-3, 4-7, … datagrams long.
     pub bursts: BTreeMap<String, u64>,
-    /// Percentiles and the maximum of the response time, in nanoseconds, when a message without a right answer, or shed, counts as having
-    /// taken for ever; null where that is the value.
+    /// Percentiles and the maximum of the response time, in nanoseconds, when a message that had no right answer or was
+    /// never sent counts as having taken for ever; null where that is the value.
     pub all_in: BTreeMap<String, Option<u64>>,
     /// How many TCP segments were sent again on this machine during the measurement, by anybody.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -120,7 +120,7 @@ pub struct GateResult {
     /// Whether it was passed. Of an invalid measurement no gate is.
     pub ok: bool,
     /// The value that was compared, in nanoseconds, shares of one, messages a second or a number; null where messages
-    /// were lost in the place of the percentile, or nothing was measured.
+    /// were lost or never sent in the place of the percentile, or nothing was measured.
     pub value: Option<f64>,
     /// Why not, if not.
     #[serde(skip_serializing_if = "String::is_empty", default)]

@@ -157,9 +157,77 @@ fn what_is_shed_and_what_is_lost_are_infinitely_slow_together() {
     let measured = busy(&stage, 2 * MILLISECOND - 1);
     let counts = measured.counts;
     assert!(counts.shed.abs_diff(500) <= 2, "every other one: {counts:?}");
-    let all_in = |q| shout_load::loss::all_in(&measured.response, counts.lost + counts.wrong + counts.shed, q);
+    let all_in = |q| shout_load::loss::all_in(&measured.response, counts.unanswered(), q);
     assert!(all_in(0.49).is_some());
     assert_eq!(all_in(0.51), None);
+}
+
+#[test]
+fn what_a_schedule_left_behind_is_infinitely_slow_under_every_policy() {
+    for late in [Late::Queue, Late::Shed(Some(0)), Late::Shed(None), Late::Cap(3)] {
+        let demand = one_at_a_time(Process::Const, 1000.0);
+        // One message takes as long as ten may: a tenth of the schedule is sent, and all of that is answered.
+        let measured = busy(&Stage { late, duration: Some(SECOND), ..three_seconds(demand) }, 10 * MILLISECOND - 1);
+        let counts = measured.counts;
+        assert_eq!((counts.scheduled, counts.replied), (1000, counts.sent), "{late}");
+        assert_eq!((counts.never_sent(), counts.unanswered()), (1000 - counts.sent, 1000 - counts.sent), "{late}");
+        let all_in = |q| shout_load::loss::all_in(&measured.response, counts.unanswered(), q);
+        assert!(all_in(0.09).is_some() && all_in(0.12).is_none(), "{late}: {counts:?}");
+    }
+}
+
+/// Sends all that may leave at `now`, and says how much that was.
+fn send_all(engine: &mut Engine, now: Nanos) -> usize {
+    let mut outbox = Outbox::default();
+    let mut sent = 0;
+    engine.tick(now);
+    while let Some(lane) = engine.next_sender(now) {
+        engine.compose(lane, now, Room::ONE, &mut outbox);
+        engine.sent(lane, outbox.messages(), now);
+        sent += outbox.messages();
+        outbox.clear();
+    }
+    sent
+}
+
+/// A generator looks at the clock now and then, and the last message of a schedule falls due between two looks.
+#[test]
+fn a_turn_that_was_just_missed_at_the_end_is_made_up_for_and_a_longer_delay_is_not() {
+    let scheduled = |engine: &Engine| recorder(engine).counts.scheduled;
+    for late in [Late::Queue, Late::Shed(None), Late::Cap(100)] {
+        let stage = || Stage {
+            late,
+            duration: Some(20 * MILLISECOND),
+            ..three_seconds(open(Profile::constant(1000.0), Process::Const))
+        };
+        let mut engine = engine(Transport::Udp, 2, 64);
+        engine.begin(&stage(), 0);
+        assert_eq!(send_all(&mut engine, 17 * MILLISECOND), 18, "{late}: those at 0 to 17 ms");
+        assert_eq!(send_all(&mut engine, 21 * MILLISECOND), 2, "{late}: those at 18 and 19 ms, and not the next");
+        assert_eq!(engine.sending_time(), 20 * MILLISECOND, "{late}");
+        engine.cut_off(21 * MILLISECOND);
+        assert_eq!((scheduled(&engine), recorder(&engine).counts.never_sent()), (20, 0), "{late}");
+
+        engine.begin(&stage(), 0);
+        assert_eq!(send_all(&mut engine, 9 * MILLISECOND), 10, "{late}");
+        assert_eq!(send_all(&mut engine, 21 * MILLISECOND), 0, "{late}: the generator itself was away");
+        engine.cut_off(21 * MILLISECOND);
+        assert_eq!((scheduled(&engine), recorder(&engine).counts.never_sent()), (20, 10), "{late}");
+    }
+}
+
+/// Whoever is stopped has a schedule that ends there, and leaves nothing of the rest of it behind.
+#[test]
+fn what_would_have_come_after_a_stop_is_not_missed() {
+    let mut engine = engine(Transport::Udp, 2, 64);
+    engine.begin(&three_seconds(open(Profile::constant(1000.0), Process::Const)), 0);
+    assert_eq!(send_all(&mut engine, 99 * MILLISECOND), 100);
+    engine.stop(100 * MILLISECOND + 1);
+    assert_eq!(send_all(&mut engine, 101 * MILLISECOND), 1, "the one at 100 ms");
+    engine.cut_off(102 * MILLISECOND);
+    let counts = recorder(&engine).counts;
+    assert_eq!((counts.scheduled, counts.sent, counts.never_sent()), (101, 101, 0));
+    assert_eq!(engine.sending_time(), 100 * MILLISECOND + 1);
 }
 
 #[test]

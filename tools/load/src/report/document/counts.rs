@@ -50,6 +50,18 @@ pub struct Counts {
     pub clamped: u64,
 }
 
+impl Counts {
+    /// See [`recorder::Counts::never_sent`].
+    pub fn never_sent(&self) -> u64 {
+        recorder::Counts::from(self).never_sent()
+    }
+
+    /// See [`recorder::Counts::unanswered`].
+    pub fn unanswered(&self) -> u64 {
+        recorder::Counts::from(self).unanswered()
+    }
+}
+
 impl From<&Counts> for recorder::Counts {
     fn from(counts: &Counts) -> Self {
         recorder::Counts {

@@ -33,9 +33,9 @@ fn cells(name: &str, latency: &Latency) -> Vec<String> {
     std::iter::once(name.to_owned()).chain(percentiles).chain([value(latency.max), value(latency.mean)]).collect()
 }
 
-/// The response times when what was lost took for ever, where anything was.
+/// The response times when what was lost or never sent took for ever, where anything was.
 fn all_in(run: &Document) -> Option<Vec<String>> {
-    if run.counts.lost + run.counts.wrong + run.counts.shed == 0 {
+    if run.counts.unanswered() == 0 {
         return None;
     }
     let cell = |name: &str| match run.loss.all_in.get(name) {
@@ -56,7 +56,7 @@ fn explanation(run: &Document) -> String {
         "A closed loop waits for the server, and so omits the waiting of users who would not.".to_owned()
     };
     if all_in(run).is_some() {
-        text += " All-in: the response when a message without a right answer, or shed, took for ever.";
+        text += " All-in: the response when a message without a right answer, or never sent, took for ever.";
     }
     let response = &run.latency.response;
     let p99 = response.p.get("99").and_then(|p99| Some((p99.lo?, p99.hi?)));
