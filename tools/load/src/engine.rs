@@ -18,6 +18,7 @@ mod endings;
 mod lanes;
 mod samples;
 mod stage;
+mod totals;
 
 use std::collections::VecDeque;
 
@@ -34,6 +35,7 @@ use crate::team::Share;
 use lanes::{Book, Group, Lane, Sample, Want};
 
 pub use stage::{Demand, Ending, LaneGroup, Stage, Transport};
+pub use totals::Totals;
 
 /// How long a deadline may be overdue before somebody looks. An answer that comes in between is judged by the deadline
 /// itself, so this bounds only when a loss is noticed. Short against any timeout, long against a walk over all lanes.
@@ -56,35 +58,6 @@ enum Phase {
     Idle,
     Sending,
     Draining { not_before: Nanos, until: Nanos },
-}
-
-/// Sums over all groups, for a progress line.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Messages sent.
-    pub sent: u64,
-    /// Messages answered rightly and in time.
-    pub replied: u64,
-    /// Messages lost.
-    pub lost: u64,
-    /// Answers with wrong bytes.
-    pub wrong_answers: u64,
-    /// Times that nobody listened.
-    pub refused: u64,
-}
-
-impl Totals {
-    /// Both together.
-    #[must_use]
-    pub fn plus(self, other: Totals) -> Totals {
-        Totals {
-            sent: self.sent + other.sent,
-            replied: self.replied + other.replied,
-            lost: self.lost + other.lost,
-            wrong_answers: self.wrong_answers + other.wrong_answers,
-            refused: self.refused + other.refused,
-        }
-    }
 }
 
 /// The state of a load generator without its sockets and its clock.
@@ -265,6 +238,11 @@ impl Engine {
         self.phase == Phase::Idle
     }
 
+    /// Whether messages are still to be sent.
+    pub fn is_sending(&self) -> bool {
+        self.phase == Phase::Sending
+    }
+
     /// Whether any lane can still be used.
     pub fn has_live_lanes(&self) -> bool {
         self.groups.iter().any(|group| group.alive > 0)
@@ -323,20 +301,6 @@ impl Engine {
     /// What is sent.
     pub fn payload(&self) -> &Payload {
         &self.payload
-    }
-
-    /// Sums over all groups so far.
-    pub fn totals(&self) -> Totals {
-        self.groups.iter().map(|group| &group.recorder).fold(
-            Totals::default(),
-            |sum, Recorder { counts, endings, .. }| Totals {
-                sent: sum.sent + counts.sent,
-                replied: sum.replied + counts.replied,
-                lost: sum.lost + counts.lost,
-                wrong_answers: sum.wrong_answers + counts.wrong_answers(),
-                refused: sum.refused + endings.refused,
-            },
-        )
     }
 
     /// How long messages were sent in the last stage.

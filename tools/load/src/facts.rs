@@ -6,16 +6,17 @@ use crate::clock::Nanos;
 use crate::engine::Demand;
 use crate::evidence::{self, WORST};
 use crate::floor::Floor;
+use crate::generator::Effort;
 use crate::loss::{Attribution, Drops};
-use crate::observer::{Observation, Usage};
+use crate::observer::{Course, Observation};
 use crate::payload::Identity;
 use crate::plan::Plan;
 use crate::recorder::{Counts, Endings, Recorder};
 use crate::report::trust::{Loss, Outlier};
 use crate::schedule::Process;
 use crate::statistics::kolmogorov_smirnov;
-use crate::team::{Effort, Team};
-use crate::verdict::{Facts, Offered, little_facts, rate};
+use crate::team::Team;
+use crate::verdict::{Facts, Offered, little_facts};
 
 /// What a paced send may be off by, in median timer overshoots of this machine: one for waking up late, one for the
 /// message before, which was late itself and went out just now.
@@ -38,6 +39,8 @@ pub struct Measured<'a> {
     pub total: &'a Recorder,
     /// What the kernel counted meanwhile.
     pub seen: &'a Observation,
+    /// The server's processor time as it went by, where the server is on this machine.
+    pub course: &'a Course,
     /// Sending and draining.
     pub wall: Nanos,
 }
@@ -46,22 +49,20 @@ impl Measured<'_> {
     /// What the verdict hangs on.
     pub fn facts(&self, floor: Option<&Floor>) -> Facts {
         let Recorder { response, service, lag, .. } = self.total;
-        let share = |time: Nanos| time as f64 / self.wall.max(1) as f64;
         // The thread that is worst off in each respect: one that is late makes all of them late.
-        let worst = |of: &dyn Fn(Effort, Usage) -> f64| {
-            let each = self.team.efforts().filter_map(|effort| effort.usage.map(|usage| of(effort, usage)));
-            each.max_by(f64::total_cmp)
+        let worst = |of: fn(&Effort) -> Option<f64>| {
+            self.team.efforts().filter_map(|effort| of(&effort)).max_by(f64::total_cmp)
         };
         let effective_size = self.effective_size();
         Facts {
             offered: self.offered(floor),
             lag_p99: lag.value_at_quantile(0.99),
             service_p50: service.value_at_quantile(0.5),
-            own_cpu: worst(&|effort, usage| share(usage.cpu.saturating_sub(effort.spun))),
-            server_cpu: self.seen.server.map(|usage| share(usage.cpu)),
-            waited: worst(&|_, usage| share(usage.waited)),
+            own_cpu: worst(Effort::busy),
+            server_cpu: self.server_cpu(),
+            waited: worst(Effort::waited),
             steal: self.seen.steal,
-            switches: worst(&|_, usage| rate(usage.involuntary, self.wall)),
+            switches: worst(Effort::switches),
             slices: self.slices(),
             effective_size,
             p99: response.value_at_quantile(0.99),
@@ -69,6 +70,12 @@ impl Measured<'_> {
             little: self.little(),
             own_tail: self.own_tail(),
         }
+    }
+
+    /// While messages were sent: in the drain it has nothing to do, however busy it was before.
+    fn server_cpu(&self) -> Option<f64> {
+        let sending = self.team.sending_time();
+        self.course.between(0, sending).map(|cpu| cpu as f64 / sending.max(1) as f64)
     }
 
     /// The worse of the transports.

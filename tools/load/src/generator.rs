@@ -14,6 +14,7 @@
 //! by its budget stays in the queue, because no edge follows for what is already there.
 
 mod churn;
+mod effort;
 mod receiving;
 
 use std::collections::VecDeque;
@@ -36,6 +37,8 @@ use crate::stamps::Sampler;
 use crate::team::Share;
 pub use churn::Churned;
 use churn::Replacing;
+pub use effort::Effort;
+use effort::Meter;
 
 /// Lanes that are read before anything is sent: the larger, the longer a free place in a window waits to be filled.
 const LANE_BUDGET: usize = 16;
@@ -96,6 +99,8 @@ pub struct Generator {
     connect_times: Histogram<u64>,
     opened: usize,
     opening_time: Nanos,
+    /// Of the last stage, from the end of its sending on.
+    effort: Option<Effort>,
     broken_by: Option<io::Error>,
 }
 
@@ -159,6 +164,7 @@ impl Generator {
             connect_times,
             opened,
             opening_time,
+            effort: None,
             broken_by: None,
         })
     }
@@ -166,6 +172,11 @@ impl Generator {
     /// The engine, with what the last stage measured.
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// What its thread did in the last stage.
+    pub fn effort(&self) -> Effort {
+        self.effort.unwrap_or_default()
     }
 
     /// Processor time that it has spent on nothing but waiting for a time, so far.
@@ -225,6 +236,8 @@ impl Generator {
                 lane.clear();
             }
         }
+        self.effort = None;
+        let meter = Meter::start(began, self.pacer.spun());
         self.engine.begin(stage, began);
         if let Some(replacing) = &mut self.replacing {
             replacing.begin(began);
@@ -232,6 +245,10 @@ impl Generator {
         let mut watch_at = began;
         loop {
             let now = self.turn()?;
+            if self.effort.is_none() && !self.engine.is_sending() {
+                self.effort = Some(meter.read(now, self.pacer.spun()));
+                watch_at = now;
+            }
             if self.engine.is_idle() {
                 return Ok(());
             }
@@ -245,6 +262,7 @@ impl Generator {
                     Wish::Stop => self.engine.stop(now),
                     Wish::Abort => {
                         self.engine.cut_off(now);
+                        self.effort.get_or_insert_with(|| meter.read(now, self.pacer.spun()));
                         // Another turn would wait for ever: nothing is due any more, and a silent server wakes nobody.
                         return Ok(());
                     }

@@ -227,7 +227,7 @@ impl Session {
         let companions =
             companions.map_err(|error| Failure(format!("the companions of the run broke off: {error}")))?;
         watcher.course.end(wall_ns);
-        let spun = team.efforts().map(|effort| effort.spun).sum();
+        let spun = team.spun();
         let seen = observer.so_far();
         let time = Time {
             start_unix_ns,

@@ -17,12 +17,11 @@ use hdrhistogram::Histogram;
 use crate::clock::{Clock, Nanos};
 use crate::engine::{Engine, Stage, Totals, Transport};
 use crate::evidence::Evidence;
-use crate::generator::{Churned, Generator, Wish};
+use crate::generator::{Churned, Effort, Generator, Wish};
 use crate::host::{self, Cpu};
 use crate::intervals::{self, Interval};
 use crate::late::Late;
 use crate::loss::Bursts;
-use crate::observer::{self, Usage};
 use crate::payload::Payload;
 use crate::plan::Plan;
 use crate::recorder::{self, Recorder};
@@ -61,6 +60,8 @@ impl Share {
 /// How the load goes, over all generators.
 #[derive(Debug, Clone, Copy)]
 pub struct Sight<'a> {
+    /// Whether messages are still to be sent. With several generators: by the first one.
+    pub is_sending: bool,
     /// What has happened so far.
     pub totals: Totals,
     /// The last interval that has ended, and how many there have been with it. With several generators: of the first one.
@@ -69,21 +70,13 @@ pub struct Sight<'a> {
     pub reading: Option<&'a Reading>,
 }
 
-/// What a generator's thread did in a stage.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Effort {
-    /// What the kernel counted for the thread, where it tells.
-    pub usage: Option<Usage>,
-    /// Processor time that it spent on nothing but waiting for a time.
-    pub spun: Nanos,
-}
-
 #[derive(Debug)]
 struct Member {
     generator: Generator,
     share: Share,
     cpu: Option<Cpu>,
-    effort: Effort,
+    /// Processor time that it spent in the last stage, with its drain, on nothing but waiting for a time.
+    spun: Nanos,
 }
 
 /// Generators with open sockets, at least one.
@@ -114,7 +107,7 @@ impl Team {
             open += generator.opened();
             first_lane += part.lanes() as u16;
             let cpu = (!cpus.is_empty()).then(|| cpus[index % cpus.len()]);
-            members.push(Member { generator, share, cpu, effort: Effort::default() });
+            members.push(Member { generator, share, cpu, spun: 0 });
         }
         Ok(Team { members, clock, goal: None })
     }
@@ -150,7 +143,10 @@ impl Team {
             let since = elapsed.saturating_sub(if board.is_empty() { 0 } else { LOOK_BEHIND });
             let is_due = own_looks.as_mut().is_some_and(|looks| looks.is_due(since));
             let reading = goal.filter(|_| is_due).map(|goal| board.reading(goal, engine));
-            board.say(watch(&Sight { totals, latest, reading: reading.as_ref() }, elapsed))
+            board.say(watch(
+                &Sight { is_sending: engine.is_sending(), totals, latest, reading: reading.as_ref() },
+                elapsed,
+            ))
         };
         thread::scope(|scope| {
             let threads: Vec<_> = others
@@ -236,9 +232,14 @@ impl Team {
         self.members[0].generator.engine()
     }
 
-    /// What each thread did in the last stage.
+    /// What each thread did in the last stage while it sent.
     pub fn efforts(&self) -> impl Iterator<Item = Effort> {
-        self.members.iter().map(|member| member.effort)
+        self.members.iter().map(|member| member.generator.effort())
+    }
+
+    /// Processor time that all of them together spent in the last stage, with its drain, on nothing but waiting for a time.
+    pub fn spun(&self) -> Nanos {
+        self.members.iter().map(|member| member.spun).sum()
     }
 
     /// Whether any connection or socket can still be used.
@@ -308,11 +309,10 @@ impl Member {
             late @ (Late::Queue | Late::Shed(_)) => late,
         };
         let stage = Stage { messages: stage.messages.map(|whole| share.part(whole)), late, ..stage.clone() };
-        let (usage, spun) = (observer::thread(), self.generator.spun());
+        let spun = self.generator.spun();
         thread::sleep(Duration::from_nanos(began.saturating_sub(clock.now())));
         let outcome = self.generator.run(&stage, began, watch);
-        let usage = observer::thread().zip(usage).map(|(now, before)| now.since(before));
-        self.effort = Effort { usage, spun: self.generator.spun() - spun };
+        self.spun = self.generator.spun() - spun;
         outcome
     }
 }

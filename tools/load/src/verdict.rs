@@ -87,16 +87,16 @@ pub struct Facts {
     pub lag_p99: Nanos,
     /// The median service time.
     pub service_p50: Nanos,
-    /// The share of the time that the generator's thread was on a processor and did not only wait for the time of a
-    /// send.
+    /// The share of the time of sending that the generator's thread was on a processor and did not only wait for the time
+    /// of a send.
     pub own_cpu: Option<f64>,
     /// The same for the server's process, 2.0 being two processors.
     pub server_cpu: Option<f64>,
-    /// The share of the time that the generator's thread waited for a processor.
+    /// The share of the time of sending that the generator's thread waited for a processor.
     pub waited: Option<f64>,
     /// The share of all processors' time that was stolen.
     pub steal: Option<f64>,
-    /// Involuntary switches of the generator's thread, a second.
+    /// Involuntary switches of the generator's thread, a second of sending.
     pub switches: Option<f64>,
     /// The 99th percentile of the response time in consecutive slices.
     pub slices: Vec<f64>,

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::watcher::Watcher;
 use super::{Failure, Part, Progress, Session};
-use crate::clock::Nanos;
 use crate::engine::{Demand, Stage};
 use crate::generator::Wish;
 use crate::interference::{BLOCKS, Blocks, Interference, ORDER};
@@ -47,7 +46,7 @@ impl Session {
             if watcher.interrupted {
                 break;
             }
-            busy += usize::from(was_busy(&self.team, part));
+            busy += usize::from(was_busy(&self.team));
             let merged = self.team.merged();
             blocks.note(
                 place,
@@ -65,8 +64,7 @@ impl Session {
 }
 
 /// Whether a thread had no time to spare, or waited for its processor.
-fn was_busy(team: &Team, part: Nanos) -> bool {
-    let share = |time: Nanos| time as f64 / part as f64;
-    let usages = team.efforts().filter_map(|effort| effort.usage.map(|usage| (usage, effort.spun)));
-    usages.into_iter().any(|(usage, spun)| verdict::is_busy(share(usage.cpu.saturating_sub(spun)), share(usage.waited)))
+fn was_busy(team: &Team) -> bool {
+    let shares = team.efforts().filter_map(|effort| effort.busy().zip(effort.waited()));
+    shares.into_iter().any(|(own, waited)| verdict::is_busy(own, waited))
 }

@@ -55,8 +55,16 @@ pub(super) fn document(plan: &Plan, context: &Context, team: &Team, parts: Parts
     let (total, per_transport) = sums(team, connect_times.as_ref());
     let evidence: Vec<&Evidence> = team.recorders().map(|(_, recorder)| &recorder.evidence).collect();
     let (counts, endings) = (total.counts, total.endings);
-    let measured =
-        Measured { plan, team, counts: &counts, endings: &endings, total: &total, seen: &parts.seen, wall: parts.wall };
+    let measured = Measured {
+        plan,
+        team,
+        counts: &counts,
+        endings: &endings,
+        total: &total,
+        seen: &parts.seen,
+        course: &parts.course,
+        wall: parts.wall,
+    };
     let facts = measured.facts(parts.floor.as_ref());
     let exit = if counts.wrong_answers() > 0 || parts.companions.is_some_and(|tally| tally.is_wrong()) {
         exit::WRONG_PAYLOAD

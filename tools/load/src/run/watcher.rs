@@ -29,13 +29,17 @@ impl<'a> Watcher<'a> {
     pub(super) fn run(&mut self, team: &mut Team, stage: &Stage, part: Part) -> Result<(), Failure> {
         let patience = nanos(self.plan.udp_timeout.max(self.plan.tcp_timeout) * HOPELESS_TIMEOUTS);
         let watcher = &mut *self;
-        let mut seen = 0;
+        let (mut seen, mut was_sending) = (0, true);
         let mut watch = |sight: &Sight, elapsed: Nanos| {
-            let Sight { totals, latest, reading } = *sight;
+            let Sight { is_sending, totals, latest, reading } = *sight;
             let number = latest.map_or(0, |(number, _)| number);
             if number > seen {
                 seen = number;
                 watcher.course.read(elapsed);
+            }
+            // A reading of its own, so that what the server used while it was loaded is known apart from the drain.
+            if std::mem::replace(&mut was_sending, is_sending) && !is_sending {
+                watcher.course.end(elapsed);
             }
             let rule = &mut watcher.rule;
             let is_enough = rule.as_mut().zip(reading).is_some_and(|(rule, reading)| rule.look(elapsed, reading));

@@ -62,6 +62,27 @@ fn a_rate_that_no_generator_reaches_is_invalid() {
     assert!(!run.gates[0].ok, "a gate on an invalid run is never passed");
 }
 
+/// A server that answers once: what was sent after that is waited for, for ten times as long as it took to send.
+#[test]
+fn how_busy_the_generator_was_while_it_sent_is_not_diluted_by_waiting_for_what_was_lost() {
+    if !cfg!(target_os = "linux") {
+        println!("skipped: only Linux tells what a thread has used");
+        return;
+    }
+    let server = DatagramServer::start(|number, request, peer| match number {
+        0 => vec![(peer, request.to_ascii_uppercase())],
+        _ => vec![],
+    });
+    let load = ["-R", "20k", "-d", "200ms", "-w", "0", "--timeout", "2s", "--pace", "sleep"];
+    let (run, _) = measure(&[&[server.url().as_str()], &load[..]].concat());
+    assert!(run.time.drain_ns >= 9 * run.time.measured_ns, "{:?}", run.time);
+    let share = run.validity.checks.iter().find(|check| check.id == "own_cpu").unwrap().value;
+    let process = run.generator.unwrap();
+    let diluted = process.cpu_ns as f64 / process.wall_ns as f64;
+    // However little of the processor it got: nearly all of it went into sending.
+    assert!(share > 2.0 * diluted, "{share} while it sent, {diluted} of all the time");
+}
+
 #[test]
 fn the_worst_requests_are_kept_with_all_that_is_known_of_them() {
     let server = echo();
