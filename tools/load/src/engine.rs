@@ -294,8 +294,17 @@ impl Engine {
     }
 
     /// A UDP socket was told so many times that nobody listens at its peer's port.
-    pub fn refused(&mut self, lane: usize, times: u64) {
-        self.recorder(lane).endings.refused += times;
+    pub fn refused(&mut self, lane: usize, times: u64, now: Nanos) {
+        let recorder = self.recorder(lane);
+        recorder.endings.refused += times;
+        if times > 0 {
+            recorder.evidence.refused(now);
+        }
+    }
+
+    /// How many lanes each transport has, and how many of them can still be used.
+    pub fn lanes(&self) -> impl Iterator<Item = (Transport, usize, usize)> {
+        self.groups.iter().map(|group| (group.transport, group.lanes.len(), group.alive))
     }
 
     /// What is sent.

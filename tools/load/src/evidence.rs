@@ -3,6 +3,7 @@
 //! Like the recorder beside it: bounded memory whatever the length of the run, constant amortised time per message, no
 //! allocation after the start.
 
+mod signs;
 mod slices;
 
 use std::cmp::Reverse;
@@ -12,6 +13,7 @@ use crate::clock::Nanos;
 use crate::ledger::Flight;
 use crate::payload::Identity;
 use crate::statistics::{Reservoir, quantile_interval};
+pub use signs::{Signs, Span};
 use slices::Slices;
 pub use slices::effective_size_of_parts;
 
@@ -55,6 +57,7 @@ pub struct Evidence {
     area: u128,
     /// The same for messages without a right answer, summed up from their own times.
     unanswered_time: u128,
+    signs: Signs,
 }
 
 impl Default for Evidence {
@@ -69,6 +72,7 @@ impl Default for Evidence {
             in_flight_since: 0,
             area: 0,
             unanswered_time: 0,
+            signs: Signs::default(),
         }
     }
 }
@@ -85,6 +89,7 @@ impl Evidence {
         self.in_flight_since = now;
         self.area = 0;
         self.unanswered_time = 0;
+        self.signs = Signs::default();
     }
 
     /// `count` messages left in one system call.
@@ -96,6 +101,22 @@ impl Evidence {
         }
         self.integrate(now);
         self.in_flight += count as u64;
+        self.signs.sent(count);
+    }
+
+    /// Something came from the server, whatever it was.
+    pub fn heard(&mut self, now: Nanos) {
+        self.signs.heard(now.saturating_sub(self.started));
+    }
+
+    /// Nobody listened at the server's port.
+    pub fn refused(&mut self, now: Nanos) {
+        self.signs.refused(now.saturating_sub(self.started));
+    }
+
+    /// A connection ended that was still wanted.
+    pub fn ended(&mut self, now: Nanos) {
+        self.signs.ended(now.saturating_sub(self.started));
     }
 
     /// A message was answered rightly and in time.
@@ -155,6 +176,11 @@ impl Evidence {
         /// A run of a second has ten of them.
         const SHORTEST: Nanos = 100_000_000;
         self.slices.percentiles(0.99, SHORTEST)
+    }
+
+    /// When the server was heard, and when it was gone.
+    pub fn signs(&self) -> Signs {
+        self.signs
     }
 
     /// The slowest requests, the slowest first.

@@ -16,7 +16,7 @@ use crate::report::trust::{Loss, Outlier};
 use crate::schedule::Process;
 use crate::statistics::kolmogorov_smirnov;
 use crate::team::Team;
-use crate::verdict::{Facts, Offered, little_facts};
+use crate::verdict::{Facts, Offered, Presence, little_facts};
 
 /// What a paced send may be off by, in median timer overshoots of this machine: one for waking up late, one for the
 /// message before, which was late itself and went out just now.
@@ -55,6 +55,7 @@ impl Measured<'_> {
         };
         let effective_size = self.effective_size();
         Facts {
+            presence: self.presence(),
             offered: self.offered(floor),
             lag_p99: lag.value_at_quantile(0.99),
             service_p50: service.value_at_quantile(0.5),
@@ -70,6 +71,29 @@ impl Measured<'_> {
             little: self.little(),
             own_tail: self.own_tail(),
         }
+    }
+
+    /// Transport by transport, over all generators.
+    fn presence(&self) -> Vec<Presence> {
+        let mut all: Vec<Presence> = Vec::new();
+        for ((transport, recorder), (_, lanes, alive)) in self.team.recorders().zip(self.team.lanes()) {
+            let Recorder { counts, endings, evidence, .. } = recorder;
+            let one = Presence {
+                transport: transport.name(),
+                sending: self.team.sending_time(),
+                sent: counts.sent,
+                answered: counts.replied + counts.wrong,
+                refusals: endings.refused,
+                lanes: lanes as u64,
+                alive: alive as u64,
+                signs: evidence.signs(),
+            };
+            match all.iter_mut().find(|sum| sum.transport == one.transport) {
+                Some(sum) => *sum = sum.with(one),
+                None => all.push(one),
+            }
+        }
+        all
     }
 
     /// While messages were sent: in the drain it has nothing to do, however busy it was before.
@@ -96,6 +120,7 @@ impl Measured<'_> {
             server: self.seen.server_drops,
             client: self.seen.client_drops,
             unsent: self.counts.unsent,
+            refused: self.endings.refused,
             late: self.counts.late,
         };
         // What a broken connection took with it is in the connections' own accounts.

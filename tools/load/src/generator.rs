@@ -378,7 +378,7 @@ impl Generator {
             self.sampler.passed(flush.issued);
         }
         self.engine.unsent(lane, flush.unsent);
-        self.engine.refused(lane, flush.refused);
+        self.engine.refused(lane, flush.refused, issued_at);
         match flush.next {
             AfterFlush::Continue if is_new => {}
             AfterFlush::Continue => self.engine.unblocked(lane),
@@ -386,14 +386,14 @@ impl Generator {
             AfterFlush::Wait => {}
             AfterFlush::Broken(error) => {
                 self.broken_by.get_or_insert(error);
-                self.end(lane, Ending::Reset);
+                self.end(lane, Ending::Reset, issued_at);
             }
         }
         issued_at
     }
 
-    fn end(&mut self, lane: usize, ending: Ending) {
-        self.engine.stream_ended(lane, ending);
+    fn end(&mut self, lane: usize, ending: Ending, now: Nanos) {
+        self.engine.stream_ended(lane, ending, now);
         self.sockets[lane] = Socket::Gone;
     }
 }

@@ -71,6 +71,8 @@ pub struct Drops {
     pub client: Option<u64>,
     /// By our own network interface, which the send call reported.
     pub unsent: u64,
+    /// By a machine on which nobody listens at the server's port, as far as it said so.
+    pub refused: u64,
     /// Answers that came after their message had been given up.
     pub late: u64,
 }
@@ -83,6 +85,10 @@ pub struct Attribution {
     pub late: u64,
     /// Datagrams that the send call reported as not sent.
     pub never_sent: u64,
+    /// Datagrams that came when nobody listened at the server's port, at least. The kernel keeps one such word for a
+    /// socket, so of several in a row that were refused one may be here and the others of unknown cause.
+    #[serde(default)]
+    pub refused: u64,
     /// Datagrams dropped by the full receive buffer of the server's socket.
     pub server_rcvbuf: u64,
     /// Datagrams answered, and the answer dropped by the full receive buffer of our socket.
@@ -103,9 +109,10 @@ impl Attribution {
         };
         let late = take(drops.late);
         let never_sent = take(drops.unsent);
+        let refused = take(drops.refused);
         let server_rcvbuf = take(drops.server.unwrap_or(0));
         let client_rcvbuf = take(drops.client.unwrap_or(0));
-        Attribution { late, never_sent, server_rcvbuf, client_rcvbuf, unknown: left }
+        Attribution { late, never_sent, refused, server_rcvbuf, client_rcvbuf, unknown: left }
     }
 }
 
@@ -116,6 +123,7 @@ impl Attribution {
         Attribution {
             late: self.late + other.late,
             never_sent: self.never_sent + other.never_sent,
+            refused: self.refused + other.refused,
             server_rcvbuf: self.server_rcvbuf + other.server_rcvbuf,
             client_rcvbuf: self.client_rcvbuf + other.client_rcvbuf,
             unknown: self.unknown + other.unknown,
@@ -140,9 +148,10 @@ mod tests {
 
     #[test]
     fn causes_add_up_and_none_gets_more_than_is_left() {
-        let drops = Drops { server: Some(70), client: Some(500), unsent: 5, late: 10 };
+        let drops = Drops { server: Some(70), client: Some(500), unsent: 5, refused: 7, late: 10 };
         let parts = Attribution::of(100, drops);
-        let expected = Attribution { late: 10, never_sent: 5, server_rcvbuf: 70, client_rcvbuf: 15, unknown: 0 };
+        let expected =
+            Attribution { late: 10, never_sent: 5, refused: 7, server_rcvbuf: 70, client_rcvbuf: 8, unknown: 0 };
         assert_eq!(parts, expected);
         assert_eq!(Attribution::of(3, Drops::default()), Attribution { unknown: 3, ..Attribution::default() });
         assert_eq!(Attribution::of(0, drops), Attribution::default());

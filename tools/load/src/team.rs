@@ -242,6 +242,11 @@ impl Team {
         self.members.iter().map(|member| member.spun).sum()
     }
 
+    /// How many sockets or connections each transport of each generator has, and how many of them can still be used.
+    pub fn lanes(&self) -> impl Iterator<Item = (Transport, usize, usize)> {
+        self.engines().flat_map(Engine::lanes)
+    }
+
     /// Whether any connection or socket can still be used.
     pub fn has_live_lanes(&self) -> bool {
         self.engines().any(Engine::has_live_lanes)

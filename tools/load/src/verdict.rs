@@ -4,6 +4,7 @@
 //! a closed loop, is not made and not listed. The verdict is the worst of all checks.
 
 mod checks;
+mod presence;
 #[cfg(test)]
 pub(crate) mod tests;
 mod together;
@@ -11,6 +12,7 @@ mod together;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Nanos, SECOND};
+pub use presence::Presence;
 pub use together::{Together, judge_together};
 
 /// How far a measurement can be believed, from the best to the worst.
@@ -81,6 +83,8 @@ pub struct Offered {
 /// Everything that the verdict hangs on. What is not known, or has no meaning in this run, is `None`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Facts {
+    /// What is known of the server's being there, transport by transport.
+    pub presence: Vec<Presence>,
     /// Open loop only.
     pub offered: Option<Offered>,
     /// The 99th percentile of the lag.
@@ -122,6 +126,7 @@ pub fn is_busy(own_cpu: f64, waited: f64) -> bool {
 /// Judges a measurement.
 pub fn judge(facts: &Facts) -> Validity {
     let mut made = Vec::new();
+    made.extend(presence::server_there(&facts.presence));
     made.extend(facts.offered.map(|offered| checks::rate_reached(&offered, facts)));
     made.push(checks::lag(facts));
     made.extend(checks::headroom(facts));

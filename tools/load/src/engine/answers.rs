@@ -16,6 +16,7 @@ impl Engine {
         let timeout = self.groups[*group].timeout;
         let recorder = &mut self.groups[*group].recorder;
         recorder.counts.bytes_received += bytes.len() as u64;
+        recorder.evidence.heard(now);
         let (sequence, comparison) = match identify(&self.payload, ledger, own, bytes) {
             Answer::To { sequence, comparison } => (sequence, comparison),
             Answer::Stray => {
@@ -76,7 +77,9 @@ impl Engine {
     pub fn stream(&mut self, index: usize, mut bytes: &[u8], now: Nanos) {
         let own = self.identity(index, 0).lane;
         let group = self.lanes[index].group;
-        self.groups[group].recorder.counts.bytes_received += bytes.len() as u64;
+        let recorder = &mut self.groups[group].recorder;
+        recorder.counts.bytes_received += bytes.len() as u64;
+        recorder.evidence.heard(now);
         while !bytes.is_empty() {
             let Lane { book: Book::Stream(ledger), sample, .. } = &mut self.lanes[index] else { return };
             let recorder = &mut self.groups[group].recorder;

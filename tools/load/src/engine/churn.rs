@@ -40,7 +40,8 @@ impl Engine {
     }
 
     /// The connection of a retired stream could not be replaced, and is not going to be.
-    pub fn not_replaced(&mut self, lane: usize) {
+    pub fn not_replaced(&mut self, lane: usize, now: Nanos) {
+        self.recorder(lane).evidence.ended(now);
         self.abandon(lane);
     }
 

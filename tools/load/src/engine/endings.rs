@@ -1,6 +1,6 @@
 //! How messages, connections and stages end without an answer. Pure: no I/O, no clock.
 
-use super::lanes::{Book, Want};
+use super::lanes::{Book, Lane, Want};
 use super::{Ending, Engine, LINGER, Phase, SWEEP};
 use crate::clock::Nanos;
 
@@ -22,10 +22,11 @@ impl Engine {
     }
 
     /// A TCP lane ended. What was under way on it is lost.
-    pub fn stream_ended(&mut self, lane: usize, ending: Ending) {
+    pub fn stream_ended(&mut self, lane: usize, ending: Ending, now: Nanos) {
         if !self.lanes[lane].is_alive || self.has_served(lane) {
             return;
         }
+        self.note_end(lane, now);
         let endings = &mut self.recorder(lane).endings;
         match ending {
             Ending::Closed => endings.closed += 1,
@@ -34,30 +35,42 @@ impl Engine {
         self.abandon(lane);
     }
 
+    /// An idle connection in a drain is nobody's any more, and may be closed.
+    fn note_end(&mut self, lane: usize, now: Nanos) {
+        if self.is_sending() || self.in_flight(lane) > 0 {
+            self.recorder(lane).evidence.ended(now);
+        }
+    }
+
     /// A stream that has been given up, to be closed by the shell.
     pub fn take_doomed(&mut self) -> Option<usize> {
         self.doomed.pop()
     }
 
     pub(super) fn expire(&mut self, index: usize, now: Nanos) {
-        let lane = &mut self.lanes[index];
-        let group = &mut self.groups[lane.group];
-        match &mut lane.book {
-            Book::Datagrams(ledger) => {
-                let lost = ledger.expire(now);
-                group.recorder.counts.lost += lost.count as u64;
-                group.recorder.evidence.unanswered(lost.count, lost.held, now);
-                for _ in 0..lost.count {
-                    self.free_place(index, now);
-                }
-            }
-            Book::Stream(ledger) => {
-                if ledger.oldest_issued().is_some_and(|issued| now.saturating_sub(issued) > group.timeout) {
-                    group.recorder.endings.timed_out += 1;
-                    self.abandon(index);
-                    self.doomed.push(index);
-                }
-            }
+        if self.is_overdue(index, now) {
+            self.note_end(index, now);
+            self.recorder(index).endings.timed_out += 1;
+            self.abandon(index);
+            self.doomed.push(index);
+        }
+        let Lane { book: Book::Datagrams(ledger), group, .. } = &mut self.lanes[index] else { return };
+        let lost = ledger.expire(now);
+        let recorder = &mut self.groups[*group].recorder;
+        recorder.counts.lost += lost.count as u64;
+        recorder.evidence.unanswered(lost.count, lost.held, now);
+        for _ in 0..lost.count {
+            self.free_place(index, now);
+        }
+    }
+
+    /// Whether a stream has owed an answer for too long.
+    fn is_overdue(&self, index: usize, now: Nanos) -> bool {
+        let lane = &self.lanes[index];
+        let timeout = self.groups[lane.group].timeout;
+        match &lane.book {
+            Book::Datagrams(_) => false,
+            Book::Stream(ledger) => ledger.oldest_issued().is_some_and(|issued| now.saturating_sub(issued) > timeout),
         }
     }
 

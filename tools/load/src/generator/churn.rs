@@ -165,7 +165,7 @@ impl Generator {
         if replacing.failures[lane] < MOST_ATTEMPTS {
             replacing.retries.push_back((now + RETRY_PAUSE, lane));
         } else {
-            self.engine.not_replaced(lane);
+            self.engine.not_replaced(lane, now);
         }
     }
 }

@@ -46,10 +46,10 @@ impl Generator {
                         return;
                     }
                 }
-                Received::Refused => self.engine.refused(lane, 1),
+                Received::Refused => self.engine.refused(lane, 1, now),
                 Received::Nothing => return,
-                Received::End => return self.end(lane, Ending::Closed),
-                Received::Broken => return self.end(lane, Ending::Reset),
+                Received::End => return self.end(lane, Ending::Closed, now),
+                Received::Broken => return self.end(lane, Ending::Reset, now),
             }
         }
         self.is_queued[lane] = true;

@@ -48,6 +48,7 @@ pub(super) fn losses(text: &mut String, run: &Document) -> std::fmt::Result {
     let causes = [
         (parts.server_rcvbuf, "dropped by the SERVER's full receive buffer (it should raise SO_RCVBUF or be faster)"),
         (parts.client_rcvbuf, "answered, and dropped by OUR full receive buffer (raise net.core.rmem_max)"),
+        (parts.refused, "REFUSED: nobody listened at the server's port"),
         (parts.never_sent, "never sent: our network interface was full"),
         (parts.late, "answered too late"),
         (parts.unknown, "without a trace on this machine"),

@@ -2,10 +2,14 @@
 
 use super::checks::{arrivals, stationary, switches};
 use super::*;
+use crate::evidence::Signs;
 
 /// A run with nothing wrong, of which every check can be made.
 pub(crate) fn healthy() -> Facts {
+    let signs = Signs { heard: Some(9_999_000_000), unheard: 1, ..Signs::default() };
+    let (sent, answered, sending) = (99_990, 99_980, 10 * SECOND);
     Facts {
+        presence: vec![Presence { transport: "udp", sending, sent, answered, refusals: 0, lanes: 1, alive: 1, signs }],
         offered: Some(Offered { scheduled: 100_000, sent: 99_990, is_held_up: false, arrivals: Some((0.05, 4096)) }),
         lag_p99: 90_000,
         service_p50: 38_000,
@@ -35,6 +39,7 @@ fn a_healthy_run_is_valid_and_every_check_is_made() {
     assert_eq!(
         made,
         [
+            "server_there",
             "rate_reached",
             "lag",
             "own_cpu",
@@ -62,6 +67,11 @@ fn each_thing_that_goes_wrong_is_named() {
         }
     };
     let table: Vec<(&str, Verdict, Change)> = vec![
+        (
+            "server_there",
+            Invalid,
+            Box::new(|facts| facts.presence[0].signs = Signs { unheard: 9_000, ..Signs::default() }),
+        ),
         ("rate_reached", Suspect, Box::new(offered(|offered| offered.sent = 98_000))),
         ("rate_reached", Invalid, Box::new(offered(|offered| offered.sent = 90_000))),
         ("lag", Suspect, Box::new(|facts| facts.lag_p99 = 300_000)),
@@ -100,7 +110,7 @@ fn a_saturated_generator_is_invalid_in_several_ways() {
     (facts.lag_p99, facts.own_cpu) = (700_000_000, Some(1.0));
     let validity = judge(&facts);
     assert_eq!(validity.verdict, Verdict::Invalid);
-    assert!(validity.checks[0].why.starts_with("generator saturated: 30.00% of the offered rate"));
+    assert!(validity.checks[1].why.starts_with("generator saturated: 30.00% of the offered rate"));
 }
 
 #[test]

@@ -49,7 +49,8 @@ pub fn judge_together(facts: &Together) -> Validity {
 }
 
 /// The checks of a run, as [`super::judge`] makes them.
-const ORDER: [&str; 10] = [
+const ORDER: [&str; 11] = [
+    "server_there",
     "rate_reached",
     "lag",
     "own_cpu",

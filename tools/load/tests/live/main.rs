@@ -9,6 +9,7 @@ mod interference;
 mod lab;
 mod merge;
 mod page;
+mod presence;
 mod program;
 mod repeats;
 mod scale;

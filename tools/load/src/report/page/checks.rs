@@ -15,7 +15,14 @@ enum Kind {
 }
 
 /// Each check by its name: what it is called here, how its value is written, and what it means.
-const MEANINGS: [(&str, &str, Kind, &str); 14] = [
+const MEANINGS: [(&str, &str, Kind, &str); 15] = [
+    (
+        "server_there",
+        "The server was there",
+        Kind::Share,
+        "The share of the time of sending in which nobody listened, or nothing was heard any more; or of the connections \
+         that ended before the run did.",
+    ),
     (
         "overlap",
         "The runs overlap",

@@ -13,6 +13,7 @@ pub(super) fn part(run: &Document) -> String {
         let causes = [
             ("the server's receive buffer was full", causes.server_rcvbuf),
             ("our receive buffer was full", causes.client_rcvbuf),
+            ("refused: nobody listened at the server's port", causes.refused),
             ("never sent: our network interface was full", causes.never_sent),
             ("answered too late", causes.late),
             ("no trace on this machine", causes.unknown),
