@@ -226,9 +226,12 @@ impl DatagramLedger {
         expired
     }
 
-    /// The runs of lost messages, as far as every message before them is settled.
+    /// The runs of lost messages. Those at the end are in them, though nobody may have looked since they were given up; one
+    /// that is still in flight is not lost.
     pub fn bursts(&self) -> Bursts {
-        *self.bursts
+        let mut bursts = *self.bursts;
+        (self.oldest..self.issued).for_each(|sequence| bursts.push(self.is_lost(sequence)));
+        bursts
     }
 
     /// The only message in flight, where there is exactly one.
@@ -261,9 +264,12 @@ impl DatagramLedger {
 
     /// Each message is passed once, in the order of their numbers, when it is settled.
     fn pass_oldest(&mut self) {
-        let state = self.slots[self.index(self.oldest)].state;
-        self.bursts.push(matches!(state, State::Lost | State::TooLate));
+        self.bursts.push(self.is_lost(self.oldest));
         self.oldest += 1;
+    }
+
+    fn is_lost(&self, sequence: u64) -> bool {
+        matches!(self.slots[self.index(sequence)].state, State::Lost | State::TooLate)
     }
 
     fn index(&self, sequence: u64) -> usize {

@@ -49,6 +49,13 @@ impl Model {
             self.lost[sequence] |= !self.answered[sequence] && now - issued > TIMEOUT;
         }
     }
+
+    /// Every loss there is, those at the very end included.
+    fn bursts(&self) -> Bursts {
+        let mut bursts = Bursts::default();
+        self.lost.iter().for_each(|lost| bursts.push(*lost));
+        bursts
+    }
 }
 
 proptest! {
@@ -94,6 +101,7 @@ proptest! {
                 }
             }
             prop_assert_eq!(model.issued.len(), replied + lost + ledger.in_flight());
+            prop_assert_eq!(ledger.bursts(), model.bursts());
         }
     }
 
