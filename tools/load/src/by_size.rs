@@ -70,7 +70,7 @@ impl BySize {
     pub fn replied(&mut self, bytes: usize, response: Nanos) {
         if let Some(class) = self.class(bytes) {
             class.replied += 1;
-            class.response.saturating_record(response);
+            recorder::record(&mut class.response, response);
         }
     }
 

@@ -10,9 +10,10 @@ mod tests;
 
 pub use repeats::apply_to_all;
 
-use crate::clock::SECOND;
+use crate::clock::{Nanos, SECOND};
 use crate::loss::all_in;
-use crate::report::document::{Config, Document};
+use crate::recorder::LONGEST;
+use crate::report::document::{Config, Counts, Document};
 use crate::report::trust::GateResult;
 use crate::run::exit;
 use crate::saved::Kept;
@@ -129,11 +130,19 @@ impl Objective {
         // An unanswered message took longer than any bound: that fails `p99<2ms` and would pass no `p99>2ms` either.
         let why = match value {
             _ if ok => String::new(),
+            Some(value) if value.is_infinite() => "it is not known: times above a minute are kept as a minute".into(),
             Some(value) => format!("it is {}", self.metric.written(value)),
             None => "it is LOST: so many messages had no right answer or were never sent".into(),
         };
+        let value = value.filter(|value| value.is_finite());
         GateResult { expr: self.text.clone(), ok, value, why }
     }
+}
+
+/// A time as far as it is known: what was recorded as [`LONGEST`] may have been anything longer, so it is within no bound.
+fn known(time: Nanos, counts: &Counts) -> f64 {
+    let is_clamped = counts.clamped > 0 && time >= LONGEST;
+    if is_clamped { f64::INFINITY } else { time as f64 }
 }
 
 impl Metric {
@@ -143,12 +152,14 @@ impl Metric {
         match self {
             Metric::Percentile(percentile) => {
                 let response = run.latency.response.histogram()?;
-                Some(all_in(&response, counts.unanswered(), percentile / 100.0)? as f64)
+                Some(known(all_in(&response, counts.unanswered(), percentile / 100.0)?, counts))
             }
+            // With times among them that are only known to be longer than a minute, a mean is too short.
+            Metric::Mean if counts.clamped > 0 => Some(f64::INFINITY),
             Metric::Mean => (run.latency.response.n > 0).then_some(run.latency.response.mean as f64),
             Metric::Lag => {
                 let lag = run.latency.lag.histogram()?;
-                Some(all_in(&lag, counts.never_sent(), 0.99)? as f64)
+                Some(known(all_in(&lag, counts.never_sent(), 0.99)?, counts))
             }
             Metric::Loss => Some(counts.lost as f64 / counts.sent.max(1) as f64),
             Metric::Rate => Some(achieved_rate(run)),

@@ -21,6 +21,12 @@ pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LONGEST, DIGITS).expect("the bounds are constants in their allowed range")
 }
 
+/// Adds a latency to a [`histogram`]: one above [`LONGEST`] as that. Left to itself the histogram would keep what its last
+/// bucket has room for, up to 68.7 s, as it is, and take everything longer for 60 s, and so for less.
+pub fn record(histogram: &mut Histogram<u64>, latency: Nanos) {
+    histogram.saturating_record(latency.min(LONGEST));
+}
+
 /// What happened to messages and answers, each thing counted apart.
 ///
 /// Every message sent ends in exactly one way, and every datagram received is exactly one thing; see
@@ -201,15 +207,15 @@ impl Recorder {
         self.counts.sent += 1;
         self.counts.bytes_sent += bytes as u64;
         self.by_size.sent(bytes);
-        record(&mut self.lag, flight.issued.saturating_sub(flight.intended), &mut self.counts.clamped);
+        self.counts.clamped += record_counted(&mut self.lag, flight.issued.saturating_sub(flight.intended));
     }
 
     /// Notes that a message of so many bytes got the right answer in time.
     pub fn replied(&mut self, flight: Flight, bytes: usize, now: Nanos) {
         self.counts.replied += 1;
         self.by_size.replied(bytes, now.saturating_sub(flight.intended));
-        record(&mut self.response, now.saturating_sub(flight.intended), &mut self.counts.clamped);
-        record(&mut self.service, now.saturating_sub(flight.issued), &mut self.counts.clamped);
+        self.counts.clamped += record_counted(&mut self.response, now.saturating_sub(flight.intended));
+        self.counts.clamped += record_counted(&mut self.service, now.saturating_sub(flight.issued));
     }
 
     /// Notes how far behind the youngest answer this one came; 0 is in order.
@@ -219,21 +225,37 @@ impl Recorder {
     }
 }
 
-fn record(histogram: &mut Histogram<u64>, latency: Nanos, clamped: &mut u64) {
-    *clamped += u64::from(latency > LONGEST);
-    histogram.saturating_record(latency);
+/// Says whether it had to be recorded as less than it was: 1 or 0.
+fn record_counted(histogram: &mut Histogram<u64>, latency: Nanos) -> u64 {
+    record(histogram, latency);
+    u64::from(latency > LONGEST)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::payload::Content;
 
     #[test]
     fn a_minute_and_more_is_kept_as_a_minute_and_counted() {
-        let mut recorder = Recorder::default();
-        recorder.replied(Flight { intended: 0, issued: 1_000 }, 64, 61 * SECOND);
-        assert_eq!(recorder.counts.clamped, 2);
-        assert!(recorder.response.max() >= LONGEST && recorder.response.len() == 1);
+        let mut recorder = Recorder {
+            by_size: BySize::of(&Content::Template("mix:64=1,65=1".parse().unwrap())),
+            ..Recorder::default()
+        };
+        let latencies = [SECOND, 59 * SECOND, LONGEST, LONGEST + 1, 61 * SECOND, 68 * SECOND, 69 * SECOND, Nanos::MAX];
+        for latency in latencies {
+            let flight = Flight { intended: 0, issued: latency };
+            recorder.sent(flight, 64);
+            recorder.replied(Flight { intended: 0, issued: 0 }, 64, latency);
+        }
+        let same_bucket = |value: u64| recorder.response.equivalent(value, LONGEST);
+        for histogram in [&recorder.response, &recorder.service, &recorder.lag, &recorder.by_size.classes()[0].response]
+        {
+            assert_eq!(histogram.len(), 8, "nothing is left out");
+            assert!(same_bucket(histogram.max()), "{} ns", histogram.max());
+            assert_eq!(histogram.count_at(LONGEST), 6, "all that is longer is a minute, and nothing else");
+        }
+        assert_eq!(recorder.counts.clamped, 3 * 5);
     }
 
     #[test]

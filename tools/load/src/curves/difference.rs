@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::clock::SECOND;
 use crate::gates::achieved_rate;
-use crate::recorder::histogram;
+use crate::recorder::{LONGEST, histogram};
 use crate::report::document::{Document, Latency, Quantile};
 use crate::report::repeats::Repeats;
 use crate::statistics::{Z_95, student_t};
@@ -158,7 +158,7 @@ pub fn response_times(run: &Document) -> Histogram<u64> {
     let mut times = run.latency.response.histogram().unwrap_or_else(histogram);
     let timeout =
         if run.per_transport.contains_key("udp") { run.config.udp_timeout_ns } else { run.config.tcp_timeout_ns };
-    times.saturating_record_n(timeout, run.counts.unanswered());
+    times.saturating_record_n(timeout.min(LONGEST), run.counts.unanswered());
     times
 }
 

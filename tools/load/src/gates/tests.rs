@@ -55,6 +55,22 @@ fn what_was_shed_or_left_behind_is_infinitely_slow_and_late() {
 }
 
 #[test]
+fn what_is_kept_as_a_minute_is_within_no_bound() {
+    let mut run = run();
+    let mut response = crate::recorder::histogram();
+    for latency in [1_000, 1_000, 100 * SECOND, 100 * SECOND] {
+        crate::recorder::record(&mut response, latency);
+    }
+    run.latency.response = Latency::of(&response);
+    (run.counts.lost, run.counts.clamped) = (0, 4);
+    (run.counts.scheduled, run.counts.sent, run.counts.replied) = (4, 4, 4);
+    let gates = gates(&["p50<90s", "p99<90s", "max<1h", "mean<1h", "p99<1ms"]);
+    assert_eq!(outcome(&gates, run.clone()), (3, vec![true, false, false, false, false]));
+    apply(&gates, &mut run);
+    assert!(run.gates[1].value.is_none() && run.gates[1].why.contains("above a minute"), "{:?}", run.gates[1]);
+}
+
+#[test]
 fn objectives_are_read_and_evaluated() {
     for (text, ok) in [
         ("p50<1ms", true),

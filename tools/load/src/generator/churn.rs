@@ -145,7 +145,7 @@ impl Generator {
                     replacing.failures[lane] = 0;
                     if since >= replacing.stage_start {
                         replacing.done.opened += 1;
-                        replacing.done.connect.saturating_record(now - since);
+                        crate::recorder::record(&mut replacing.done.connect, now - since);
                     }
                 }
                 self.engine.replaced(lane, now);

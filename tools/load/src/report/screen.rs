@@ -136,6 +136,9 @@ fn traffic(text: &mut String, run: &Document) -> std::fmt::Result {
         let share = percent(left, counts.scheduled);
         writeln!(text, "  left     {} ({share} of the schedule): still waiting when the time was up", count(left))?;
     }
+    if counts.clamped > 0 {
+        writeln!(text, "  clamped  {} times above a minute, kept as a minute", count(counts.clamped))?;
+    }
     closing::losses(text, run)?;
     let verdict = if counts.corrupt + counts.truncated > 0 {
         "THE SERVER ANSWERS WRONG BYTES"

@@ -104,7 +104,7 @@ impl Dialler {
                         let since = opening.since();
                         let opened = opening.finish()?;
                         if matches!(opened, Opened::Stream(_)) {
-                            connect_times.saturating_record(now - since);
+                            crate::recorder::record(&mut connect_times, now - since);
                             open += 1;
                         }
                         Some(opened)
