@@ -347,16 +347,15 @@ impl Generator {
 
     /// Composes what is due on a lane and sends it. Returns the time at which it was sent.
     fn send(&mut self, lane: usize, now: Nanos) -> Nanos {
-        // A stamp belongs to one system call, and there is one at a time on a lane.
+        // There is one stamp at a time on a lane. A datagram with one has a call to itself; on a stream it is the last of
+        // its call, whose answer is the likeliest to come last.
         let is_due = self.sampler.is_due(now) && !self.engine.awaits_sample(lane);
-        let room = |room: Room, is_stamped: bool| if is_due && is_stamped { Room::ONE } else { room };
         match &mut self.sockets[lane] {
             Socket::Datagrams(socket) => {
-                self.engine.compose(lane, now, room(socket.room(), socket.is_stamped()), socket.outbox());
+                let room = if is_due && socket.is_stamped() { Room::ONE } else { socket.room() };
+                self.engine.compose(lane, now, room, socket.outbox());
             }
-            Socket::Stream(socket) => {
-                self.engine.compose(lane, now, room(StreamLane::ROOM, socket.is_stamped()), socket.outbox());
-            }
+            Socket::Stream(socket) => self.engine.compose(lane, now, StreamLane::ROOM, socket.outbox()),
             Socket::Opening(_) | Socket::Gone => return now,
         }
         self.flush(lane, true, is_due)

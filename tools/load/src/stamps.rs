@@ -1,6 +1,15 @@
 //! Kernel timestamps of single messages: when one left our side of the network stack, and when its answer came back into
 //! it. They part the time of the network and the server from the generator's own. The sampler is pure; the platform's
 //! module does I/O. Linux only (`SO_TIMESTAMPING`); elsewhere no message is ever sampled.
+//!
+//! Only what is certain is a sample. A departure is that of the last byte of a system call, so the sampled message is the last
+//! of its call. Of an arrival the kernel tells when the last of the bytes came that a read has taken, because it keeps bytes
+//! of a stream that came one after the other as one piece, with the stamp of the latest. An answer in several segments is
+//! stamped rightly by that: it is complete when its last byte is there. An answer that a read has taken together with the
+//! beginning of the next one is not: its own bytes came at some time before. It is counted as rejected. With several messages
+//! in flight on a connection the samples are therefore those whose answers came last in a read: nearly all in a closed loop,
+//! where a server answers a call's messages together. Where answers gather while the generator sleeps, long wake-ups are rarer
+//! among the samples than they are; the response times themselves are of all messages.
 
 use crate::clock::Nanos;
 

@@ -100,7 +100,11 @@ impl Engine {
                 if is_intact {
                     recorder.replied(flight, length, now);
                     recorder.evidence.replied(flight, message, now);
-                    sample.answered(message.sequence, flight);
+                    if bytes.is_empty() {
+                        sample.answered(message.sequence, flight);
+                    } else if sample.answered_among_others(message.sequence) {
+                        recorder.breakdown.missed();
+                    }
                 } else {
                     recorder.counts.corrupt += 1;
                     recorder.counts.wrong += 1;

@@ -33,6 +33,16 @@ impl Sample {
             *self = Sample::Answered(flight);
         }
     }
+
+    /// The message with this number was answered rightly, in one read with answers to younger ones. Says whether it was this
+    /// one, of which it is now unknown when its answer came.
+    pub(super) fn answered_among_others(&mut self, sequence: u64) -> bool {
+        let is_this = *self == Sample::Awaited(sequence);
+        if is_this {
+            *self = Sample::None;
+        }
+        is_this
+    }
 }
 
 #[derive(Debug)]

@@ -40,7 +40,8 @@ impl Generator {
                 }
                 Received::Bytes(length) => {
                     self.engine.stream(lane, &self.scratch[..length], now);
-                    self.note_stamps(lane, arrived, now);
+                    // A full buffer may end in the middle of bytes that the kernel has stamped together.
+                    self.note_stamps(lane, arrived.filter(|_| length < SCRATCH), now);
                     // An end that has been announced already makes no second edge: read on until it comes.
                     if length < SCRATCH && !self.is_ending[lane] {
                         return;

@@ -27,6 +27,11 @@ pub struct Owed {
 }
 
 impl StreamLedger {
+    /// Whether this message has been answered or given up.
+    pub fn is_settled(&self, sequence: u64) -> bool {
+        sequence < self.first
+    }
+
     /// Messages composed and not settled yet.
     pub fn outstanding(&self) -> usize {
         self.flights.len()

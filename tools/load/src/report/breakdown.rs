@@ -14,7 +14,7 @@ use crate::breakdown;
 pub struct Breakdown {
     /// Messages whose timestamps made sense.
     pub samples: u64,
-    /// Messages whose timestamps did not, or were not there.
+    /// Messages whose timestamps did not, were not there, or were those of later answers on the same connection.
     pub rejected: u64,
     /// What the response times around some percentiles are made of.
     pub bands: Vec<Band>,

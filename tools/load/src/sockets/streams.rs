@@ -50,9 +50,9 @@ impl StreamLane {
         self.written < self.outbox.bytes().len()
     }
 
-    /// Writes what waits, until all has left or the socket is full. One message `with_stamp` asks for a timestamp.
+    /// Writes what waits, until all has left or the socket is full. `with_stamp` asks for a timestamp of the last message.
     pub fn flush(&mut self, with_stamp: bool) -> Flush {
-        let mut with_stamp = with_stamp && self.outbox.messages() == 1 && self.written == 0;
+        let mut with_stamp = with_stamp && self.written == 0;
         let next = loop {
             if !self.has_waiting() {
                 break AfterFlush::Continue;
@@ -62,7 +62,7 @@ impl StreamLane {
             match written {
                 Ok(0) => break AfterFlush::Broken(ErrorKind::WriteZero.into()),
                 Ok(written) => {
-                    // The stamp is that of the last byte of the call, and must be that of the message.
+                    // The stamp is that of the last byte of the call, and must be that of the last message.
                     with_stamp &= written == bytes.len();
                     self.written += written;
                 }
@@ -78,7 +78,7 @@ impl StreamLane {
             self.outbox.clear();
             (self.written, self.begun) = (0, Begun::default());
         }
-        Flush { issued, unsent: 0, refused: 0, stamped: with_stamp && issued == 1, next }
+        Flush { issued, unsent: 0, refused: 0, stamped: with_stamp && issued > 0, next }
     }
 
     /// Reads what has come; `with_stamp` also says when the last of it came.

@@ -65,7 +65,8 @@ pub fn send(socket: &impl AsRawFd, bytes: &[u8]) -> io::Result<usize> {
     check(sent)
 }
 
-/// Reads from a stream, and says when the last of the bytes arrived.
+/// Reads from a stream, and says when the last of the bytes arrived, if the buffer had room for all that had come: the kernel
+/// joins bytes that came later to those before them, and keeps the later stamp.
 pub fn receive(socket: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<(usize, Option<Wall>)> {
     let mut control = Control([0; CONTROL_LEN]);
     let mut part = iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };

@@ -66,7 +66,10 @@ fn stamps_change_no_message_and_can_be_left_out() {
                 assert_eq!((run.counts.wrong, run.counts.stray, run.counts.dup), (0, 0, 0), "{what}");
                 let breakdown = run.per_transport[scheme].breakdown.as_ref();
                 assert_eq!(breakdown.is_some_and(|breakdown| breakdown.samples > 0), sampled, "{what}");
-                assert!(breakdown.is_none_or(|breakdown| breakdown.rejected * 10 <= breakdown.samples), "{what}");
+                // On a stream an open loop may read answers together that were asked for one by one.
+                let is_certain = scheme == "udp" || load[0] == "-p";
+                let is_kept = breakdown.is_none_or(|breakdown| breakdown.rejected * 10 <= breakdown.samples);
+                assert!(is_kept || !is_certain, "{what}: {breakdown:?}");
             }
         }
     }
