@@ -224,7 +224,6 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
             let Some(slot) = self.slots.get_mut(index as usize) else { continue };
             slot.queued = false;
             self.drive(index as usize, budget, now, counters);
-            self.shed(counters);
         }
     }
 
@@ -271,7 +270,7 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
         }
     }
 
-    /// One bounded run of one connection, and what follows from it.
+    /// One bounded run of one connection, and what follows from it: it may be closed, and so may whoever has stalled longest.
     fn drive(&mut self, index: usize, budget: usize, now: Instant, counters: &mut Counters) {
         let slot = &mut self.slots[index];
         let connection = &mut slot.connection;
@@ -321,6 +320,7 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
                 self.close(index, counters);
             }
         }
+        self.shed(counters);
     }
 
     /// Frees a slot; dropping the stream closes it. The events of a turn are all noted before its first drive, so

@@ -241,12 +241,38 @@ fn what_a_stalled_peer_says_on_its_last_try_counts_towards_max_unsent() {
     insert(&mut connections, (1_000, 0), later);
     connections.turn(later, &mut counters);
     assert_eq!((connections.len(), connections.unsent()), (2, 1_500));
-    // It reads at last, and says more than before.
+    // It reads at last, and says more than before: that is read in its turn.
     connections.note(mio::Token(0), true, false, false);
     says.set(1_000);
     room.set(500);
     connections.expire(start + Duration::from_secs(61), &mut counters);
+    assert_eq!((connections.len(), connections.unsent(), says.get()), (2, 1_000, 1_000));
+    connections.turn(start + Duration::from_secs(61), &mut counters);
     assert_eq!((connections.len(), connections.unsent()), (1, 1_000));
     assert_eq!((counters.tcp_closed_unsent, counters.tcp_closed_stalled), (1, 0), "the other had stalled for longer");
     assert!(connections.stream_mut(mio::Token(0)).is_some());
+}
+
+#[test]
+fn a_crowd_that_reads_at_the_last_moment_is_not_read_out_of_turn() {
+    let (mut connections, start) = thousands(1_000_000);
+    let mut counters = Counters::default();
+    let handles: Vec<_> = (0..200).map(|_| insert(&mut connections, (usize::MAX, 0), start)).collect();
+    connections.turn(start, &mut counters);
+    assert_eq!((connections.unsent(), counters.tcp_received_bytes), (200_000, 200_000));
+    let now = start + Duration::from_secs(61);
+    for (index, (_, room)) in handles.iter().enumerate() {
+        // Of every second one the kernel has told, and the turn has not come to him; of the others it has not yet.
+        room.set(1_000);
+        if index % 2 == 0 {
+            connections.note(mio::Token(index), true, true, false);
+        }
+    }
+    // At most 64 in a turn.
+    for _ in 0..200_usize.div_ceil(64) {
+        connections.expire(now, &mut counters);
+    }
+    assert_eq!((connections.len(), connections.unsent()), (200, 0), "all were given what they were owed");
+    assert_eq!(counters.tcp_received_bytes, 200_000, "and nobody was asked for more");
+    assert_eq!(connections.queued(), 200, "before his turn");
 }

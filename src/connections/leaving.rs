@@ -66,10 +66,10 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
         for _ in 0..EXPIRIES_MAX {
             let Some(index) = longest_stalled(&self.quiet) else { break };
             // One last try: where the whole process was stopped, room may have been announced before this deadline was
-            // noticed, and its turn not have come.
+            // noticed, and its turn not have come. It is for what is owed. What more such a peer has to say waits in the
+            // queue: a crowd that reads at the last moment would have it read out of turn, a megabyte for each.
             self.slots[index].connection.note(false, true, false);
-            self.drive(index, self.limits.drive_bytes_max, now, counters);
-            self.shed(counters);
+            self.drive(index, 0, now, counters);
             if longest_stalled(&self.quiet) != Some(index) {
                 continue;
             }
@@ -103,8 +103,8 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
         [idle, stalled, lingering].into_iter().flatten().min()
     }
 
-    /// Closes the longest-stalled until what is held is within its bound. Asked after every drive, so that the bound
-    /// is never exceeded by more than one answer.
+    /// Closes the longest-stalled until what is held is within its bound. Asked at the end of every drive, so that the
+    /// bound is never exceeded by more than one answer.
     pub(super) fn shed(&mut self, counters: &mut Counters) {
         while self.held > self.limits.unsent_max {
             let Some((longest, _)) = self.quiet.longest(Queue::Stalled) else { break };
@@ -145,8 +145,8 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
         let was_owed_nothing = self.slots[index].stream.undelivered() == 0;
         let sent_before = counters.tcp_sent_bytes;
         self.retire(index);
-        self.drive(index, self.limits.drive_bytes_max, now, counters);
-        self.shed(counters);
+        // It stands in no queue, and so it gets no more of the turn than a drive beside those who do.
+        self.drive(index, self.limits.drive_bytes_max.min(self.limits.shared_bytes_max), now, counters);
         let finished = was_owed_nothing
             && counters.tcp_sent_bytes == sent_before
             && self.quiet.queue_of(index) == Some(Queue::Lingering)

@@ -17,20 +17,16 @@ impl Kernel {
     pub fn begin_turn(&mut self) -> Instant {
         for socket in &mut self.sockets {
             (socket.read_this_turn, socket.last_drive) = (0, false);
-            (socket.had_arrived, socket.had_owed) = (socket.arrived, socket.owed() > 0);
+            socket.had_arrived = socket.arrived;
         }
         (self.room, self.accepts, self.udp.received_this_turn) = (Room::Enough, 0, 0);
         self.now
     }
 
-    /// Whether it has one last try to take what it is owed, in a drive of its own.
-    pub fn is_overdue(&self, socket: &Socket) -> bool {
-        socket.had_owed && self.now - socket.had_moved_at >= self.knobs.limits.stall_timeout
-    }
-
-    /// Those who have been driven because they stood in the ready queue, or not at all.
+    /// Those who have been driven because they stood in the ready queue, or not at all. Who has stalled for too long has one
+    /// last try besides, in which nothing is read.
     pub fn of_the_queue(&self) -> impl Iterator<Item = &Socket> {
-        self.sockets.iter().filter(|socket| !socket.last_drive && !self.is_overdue(socket))
+        self.sockets.iter().filter(|socket| !socket.last_drive)
     }
 
     /// Whether somebody has said a little in this turn, and may do so again.

@@ -61,9 +61,8 @@ pub struct Socket {
     /// Memory that the server holds for what it owes: all that was left when a write first stopped, until it is sent.
     pub held: usize,
     pub read_this_turn: usize,
-    /// As of the beginning of the turn: how far the text had arrived, and whether the server owed something.
+    /// How far the text had arrived when the turn began.
     pub had_arrived: usize,
-    pub had_owed: bool,
     /// It has had a drive of its own in this turn, beside those of the ready queue, because it is to end.
     pub last_drive: bool,
     pub touched: bool,
@@ -99,7 +98,6 @@ impl Socket {
             held: 0,
             read_this_turn: 0,
             had_arrived: 0,
-            had_owed: false,
             last_drive: false,
             touched: false,
             turns_waiting: 0,
@@ -288,9 +286,10 @@ impl Kernel {
         let shared_max = if self.shared_turns > 0 { knobs.limits.shared_bytes_max } else { usize::MAX };
         let (budget, longest) = (budget.min(shared_max), knobs.longest_drive().min(shared_max as u64));
         let enough = knobs.limits.turn_bytes_max.min(shared_max as u64).saturating_add(longest);
-        let from_the_queue = !socket.last_drive && !self.is_overdue(socket);
+        let from_the_queue = !socket.last_drive;
         // Whoever is to end has a drive of its own, and may stand in the queue besides.
-        let budget = if from_the_queue { budget } else { knobs.limits.drive_bytes_max.saturating_mul(2) };
+        let of_its_own = knobs.limits.drive_bytes_max.min(knobs.limits.shared_bytes_max);
+        let budget = if from_the_queue { budget } else { budget.saturating_add(of_its_own) };
         let owed_max = match knobs.case {
             Case::Ascii => knobs.chunk_len,
             Case::Unicode => GROWTH_MAX * (knobs.chunk_len + CARRY_MAX),
