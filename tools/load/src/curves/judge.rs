@@ -1,9 +1,9 @@
 //! Whether a trial holds its objectives, and how sure that is. Pure: no I/O.
 //!
 //! Each objective is a bound on a ratio: of messages that took longer than asked to all of them, of those lost to all of
-//! them, or of time to messages. The batches of a trial are compared with that bound one by one (each batch's surplus over
-//! what the bound allows it), and Student's t says whether their mean is on one side for more than chance. Batches are
-//! long against a server's busy periods, so what makes neighbouring messages alike does not make neighbouring batches so.
+//! them, or of time to messages. By how much the ratio of a trial is known follows from its batches: by how much it would
+//! differ without one or another of them. Student's t says whether it is on one side of the bound for more than chance. Batches
+//! are long against a server's busy periods, so what makes neighbouring messages alike does not make neighbouring batches so.
 
 use super::trial::{Batch, Trial};
 use crate::gates::{Comparison, Metric, Objective};
@@ -88,17 +88,20 @@ fn one(objective: &Objective, batches: &[Batch]) -> (bool, bool) {
     };
     let count = terms.len() as f64;
     let total: f64 = terms.iter().map(|(_, of)| of).sum();
-    let surplus: Vec<f64> = terms.iter().map(|(part, of)| part - bound * of).collect();
-    let sum: f64 = surplus.iter().sum();
+    let share = terms.iter().map(|(part, _)| part).sum::<f64>() / total;
+    let sum = (share - bound) * total;
     if total <= 0.0 {
         return (false, true); // not one answer
     }
     if bound <= 0.0 {
         return (sum <= 0.0, true); // nothing at all is allowed: one event says so, and no number of others denies it
     }
-    let mean = sum / count;
-    let squares: f64 = surplus.iter().map(|value| (value - mean).powi(2)).sum();
-    let spread = (squares * count / (count - 1.0).max(1.0)).sqrt();
+    // By how much the ratio of all would differ without one batch or another: the jackknife. On a busy machine batches have very
+    // different numbers of messages, which alone say nothing of their ratio; but one that has them all leaves nothing to compare.
+    let without =
+        |(part, of): &(f64, f64)| if *of < total { (part - share * of) / (1.0 - of / total) } else { f64::INFINITY };
+    let squares: f64 = terms.iter().map(|term| without(term).powi(2)).sum();
+    let spread = (squares * (count - 1.0).max(0.0) / count).sqrt();
     // Events that the bound allows vary at least as much as independent ones would: a batch without any proves little.
     let least = match objective.metric {
         Metric::Mean => 0.0,
@@ -160,6 +163,22 @@ mod tests {
         assert_eq!(judged("p99<1.5ms", &trial(|batch| 15 + batch as u64 % 2, 0)), (false, true));
         assert_eq!(judged("p99<1.5ms", &trial(|batch| batch as u64 % 20, 0)), (true, false), "9.5 of 10 allowed");
         assert_eq!(judged("p99<1.5ms", &trial(|batch| batch as u64 % 20 + 1, 0)), (false, false), "10.5 of 10");
+    }
+
+    #[test]
+    fn batches_of_very_different_sizes_say_as_much_as_equal_ones_and_one_alone_says_nothing() {
+        let of_sizes = |size: fn(usize) -> u64| {
+            let mut uneven = trial(|_| 0, 0);
+            for (index, batch) in uneven.batches.iter_mut().enumerate() {
+                batch.response = histogram();
+                batch.response.record_n(1_000_000, size(index)).unwrap();
+            }
+            uneven
+        };
+        let bursts = of_sizes(|index| if index % 7 == 3 { 200 } else { 0 });
+        assert_eq!(judged("p90<1.5ms", &bursts), (true, true), "not one of 600 was slow");
+        let burst = of_sizes(|index| if index == 3 { 600 } else { 0 });
+        assert_eq!(judged("p90<1.5ms", &burst), (true, false), "a single burst may have been lucky");
     }
 
     #[test]
