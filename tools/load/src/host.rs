@@ -2,10 +2,12 @@
 //!
 //! Nothing here may fail a run: what cannot be learnt is `None`.
 
+mod listeners;
+
 use std::net::{SocketAddr, UdpSocket};
 
 use crate::clock::Nanos;
-use crate::engine::Transport;
+pub use listeners::{listeners, serving};
 
 /// A processor's number.
 pub type Cpu = usize;
@@ -42,9 +44,9 @@ pub fn open_file_limit() -> Option<u64> {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use super::{Cpu, Nanos, SocketAddr, Transport};
-    use procfs::net::TcpState;
-    use procfs::process::{FDTarget, Process, all_processes};
+    use super::{Cpu, Nanos};
+    use crate::clock::SECOND;
+    use procfs::process::Process;
     use rustix::process::Pid;
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
@@ -71,58 +73,26 @@ mod linux {
         sched_setaffinity(pid, &set).is_ok()
     }
 
-    /// The CPU time that all threads of a process have used, to the nanosecond (`/proc/PID/task/TID/schedstat`).
+    /// The CPU time that all threads of a process have used, to the nanosecond, those included that have ended: what a server
+    /// with a thread for each connection has done is otherwise gone with the connection.
     pub fn cpu_time(pid: u32) -> Option<Nanos> {
-        let tasks = Process::new(pid.cast_signed()).ok()?.tasks().ok()?;
-        Some(tasks.flatten().filter_map(|task| task.schedstat().ok()).map(|stat| stat.sum_exec_runtime).sum())
+        let clock = nix::time::clock_getcpuclockid(nix::unistd::Pid::from_raw(pid.cast_signed())).ok()?;
+        let used = clock.now().ok()?;
+        Some(used.tv_sec().cast_unsigned() * SECOND + used.tv_nsec().cast_unsigned())
     }
 
     /// The name of a process, at most 15 bytes of it.
     pub fn name(pid: u32) -> Option<String> {
         Some(Process::new(pid.cast_signed()).ok()?.stat().ok()?.comm)
     }
-
-    /// The process that listens on a local address. Processes of other users stay hidden without privileges.
-    pub fn listener(address: SocketAddr, transport: Transport) -> Option<u32> {
-        let inode = listening_inode(address, transport)?;
-        let owns = |process: &Process| {
-            let mut descriptors = process.fd().into_iter().flatten().flatten();
-            descriptors.any(|descriptor| matches!(descriptor.target, FDTarget::Socket(number) if number == inode))
-        };
-        let owner = all_processes().ok()?.flatten().find(owns)?;
-        Some(owner.pid.cast_unsigned())
-    }
-
-    fn listening_inode(address: SocketAddr, transport: Transport) -> Option<u64> {
-        let fits = |local: SocketAddr| {
-            local.port() == address.port() && (local.ip() == address.ip() || local.ip().is_unspecified())
-        };
-        match transport {
-            Transport::Udp => {
-                let sockets = procfs::net::udp().into_iter().chain(procfs::net::udp6()).flatten();
-                // A server's socket has no peer: ours, connected to it, might fit by its port alone.
-                sockets
-                    .filter(|socket| socket.remote_address.port() == 0)
-                    .find(|socket| fits(socket.local_address))
-                    .map(|socket| socket.inode)
-            }
-            Transport::Tcp => {
-                let sockets = procfs::net::tcp().into_iter().chain(procfs::net::tcp6()).flatten();
-                sockets
-                    .filter(|socket| socket.state == TcpState::Listen)
-                    .find(|socket| fits(socket.local_address))
-                    .map(|socket| socket.inode)
-            }
-        }
-    }
 }
 
 #[cfg(target_os = "linux")]
-pub use linux::{cpu_time, listener, name, pin, processors, processors_of};
+pub use linux::{cpu_time, name, pin, processors, processors_of};
 
 #[cfg(not(target_os = "linux"))]
 mod elsewhere {
-    use super::{Cpu, Nanos, SocketAddr, Transport};
+    use super::{Cpu, Nanos};
 
     /// One, of which nothing more is known.
     pub fn processors() -> Vec<Cpu> {
@@ -148,39 +118,31 @@ mod elsewhere {
     pub fn name(_pid: u32) -> Option<String> {
         None
     }
-
-    /// Not on this system.
-    pub fn listener(_address: SocketAddr, _transport: Transport) -> Option<u32> {
-        None
-    }
 }
 
 #[cfg(not(target_os = "linux"))]
-pub use elsewhere::{cpu_time, listener, name, pin, processors, processors_of};
+pub use elsewhere::{cpu_time, name, pin, processors, processors_of};
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_listener_is_found_by_its_socket() {
-        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let tcp = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
-        let port = tcp.local_addr().unwrap().port();
-        assert_eq!(listener(udp.local_addr().unwrap(), Transport::Udp), Some(std::process::id()));
-        assert_eq!(listener(SocketAddr::from(([127, 0, 0, 1], port)), Transport::Tcp), Some(std::process::id()));
-        drop(udp);
-        assert!(name(std::process::id()).is_some());
+    /// What the calling thread has used.
+    fn own_time() -> Nanos {
+        use rustix::time::{ClockId, clock_gettime};
+        let used = clock_gettime(ClockId::ThreadCPUTime);
+        used.tv_sec.cast_unsigned() * crate::clock::SECOND + used.tv_nsec.cast_unsigned()
     }
 
     #[test]
-    fn cpu_time_grows_with_work() {
+    fn cpu_time_grows_with_work_and_stays_when_a_thread_has_ended() {
+        const WORK: Nanos = 2_000_000;
         let before = cpu_time(std::process::id()).unwrap();
-        let start = std::time::Instant::now();
-        // The kernel brings the account of a running thread up to date at its ticks, and a busy machine may let it wait.
-        while cpu_time(std::process::id()).unwrap() == before {
-            assert!(start.elapsed() < std::time::Duration::from_secs(20), "spinning took no processor time");
-        }
+        std::thread::spawn(|| while own_time() < WORK {}).join().unwrap();
+        assert!(cpu_time(std::process::id()).unwrap() >= before + WORK);
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        ended.wait().unwrap();
+        assert_eq!(cpu_time(ended.id()), None);
     }
 
     #[test]

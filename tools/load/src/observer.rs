@@ -8,6 +8,8 @@ mod footprint;
 use std::net::SocketAddr;
 
 use crate::clock::Nanos;
+use crate::engine::Transport;
+use crate::host;
 
 pub use course::Course;
 pub use footprint::{FEWEST as FEWEST_FOR_MEMORY, Footprint, Memory};
@@ -30,8 +32,10 @@ pub struct Usage {
 /// What happened between two times.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Observation {
-    /// The server's process.
+    /// The server's processes together.
     pub server: Option<Usage>,
+    /// That of them which used the processor for the longest time.
+    pub busiest: Option<u32>,
     /// Our process.
     pub own: Option<Usage>,
     /// The share of all processors' time that the hypervisor gave to others.
@@ -49,7 +53,7 @@ pub struct Observation {
 /// The counters of [`Observation`] since their beginning.
 #[derive(Debug, Clone, Default)]
 struct Counters {
-    server: Option<Usage>,
+    server: Vec<Option<Usage>>,
     own: Option<Usage>,
     stolen: Option<(u64, u64)>,
     server_drops: Option<u64>,
@@ -61,7 +65,8 @@ struct Counters {
 /// Whom to look at, and what was seen at first.
 #[derive(Debug)]
 pub struct Observer {
-    server: Option<u32>,
+    /// Those that share its socket or its port.
+    server: Vec<u32>,
     server_sockets: Vec<u64>,
     own_sockets: Vec<u64>,
     first: Counters,
@@ -69,11 +74,12 @@ pub struct Observer {
 
 impl Observer {
     /// Starts to observe the calling process, its UDP sockets that are connected to `target`, and, where the
-    /// target is on this machine, the process `server` and the UDP sockets bound to `target`.
-    pub fn start(target: SocketAddr, server: Option<u32>, is_local: bool) -> Self {
-        let server_sockets = if is_local { system::sockets_bound_to(target) } else { Vec::new() };
+    /// target is on this machine, the processes `server` and the UDP sockets that serve `target`.
+    pub fn start(target: SocketAddr, server: &[u32], is_local: bool) -> Self {
+        let server_sockets = if is_local { host::serving(target, Transport::Udp) } else { Vec::new() };
         let own_sockets = system::own_sockets_to(target);
-        let mut observer = Observer { server, server_sockets, own_sockets, first: Counters::default() };
+        let mut observer =
+            Observer { server: server.to_vec(), server_sockets, own_sockets, first: Counters::default() };
         observer.first = observer.counters();
         observer
     }
@@ -87,7 +93,8 @@ impl Observer {
             stolen.saturating_sub(stolen_before) as f64 / all as f64
         };
         Observation {
-            server: now.server.zip(first.server).map(|(now, first)| now.since(first)),
+            server: sum(&now.server, &first.server),
+            busiest: busiest(&self.server, &now.server, &first.server),
             own: now.own.zip(first.own).map(|(now, first)| now.since(first)),
             steal: now.stolen.zip(first.stolen).map(|(now, before)| share(now, before)),
             server_drops: difference(now.server_drops, first.server_drops),
@@ -102,7 +109,7 @@ impl Observer {
         let [udp, udp6] = [read("/proc/net/udp"), read("/proc/net/udp6")];
         let drops = |sockets: &[u64]| (!sockets.is_empty()).then(|| dropped(&udp, sockets) + dropped(&udp6, sockets));
         Counters {
-            server: self.server.and_then(system::process),
+            server: self.server.iter().map(|pid| system::process(*pid)).collect(),
             own: system::process(std::process::id()),
             stolen: stolen(&read("/proc/stat")),
             server_drops: drops(&self.server_sockets),
@@ -111,6 +118,18 @@ impl Observer {
             listen_overflows: counter(&read("/proc/net/netstat"), "TcpExt:", "ListenOverflows"),
         }
     }
+}
+
+/// What several processes have used together. One that has ended takes what it used with it; `None` where all have.
+fn sum(now: &[Option<Usage>], first: &[Option<Usage>]) -> Option<Usage> {
+    let each = now.iter().zip(first).filter_map(|(now, first)| Some((*now)?.since((*first)?)));
+    each.reduce(Usage::plus)
+}
+
+fn busiest(pids: &[u32], now: &[Option<Usage>], first: &[Option<Usage>]) -> Option<u32> {
+    let used = |(now, first): (&Option<Usage>, &Option<Usage>)| Some((*now)?.since((*first)?).cpu);
+    let each = pids.iter().zip(now.iter().zip(first)).filter_map(|(pid, usage)| Some((used(usage)?, *pid)));
+    each.max().map(|(_, pid)| pid)
 }
 
 fn difference(now: Option<u64>, before: Option<u64>) -> Option<u64> {
@@ -123,6 +142,18 @@ pub fn thread() -> Option<Usage> {
 }
 
 impl Usage {
+    /// That of another process with this.
+    #[must_use]
+    pub fn plus(self, other: Usage) -> Usage {
+        Usage {
+            cpu: self.cpu + other.cpu,
+            waited: self.waited + other.waited,
+            voluntary: self.voluntary + other.voluntary,
+            involuntary: self.involuntary + other.involuntary,
+            resident: self.resident + other.resident,
+        }
+    }
+
     /// What came on top of `before`.
     #[must_use]
     pub fn since(self, before: Usage) -> Usage {
@@ -169,7 +200,7 @@ fn stolen(stat: &str) -> Option<(u64, u64)> {
 
 #[cfg(target_os = "linux")]
 mod system {
-    use super::{SocketAddr, Usage};
+    use super::{SocketAddr, Usage, host};
     use procfs::process::{FDTarget, Process, Task};
 
     /// Bytes in the kibibytes of `/proc`.
@@ -185,14 +216,13 @@ mod system {
         Some(())
     }
 
-    /// All threads of a process together.
+    /// All threads of a process together. Of those that have ended only the processor time is known.
     pub(super) fn process(pid: u32) -> Option<Usage> {
         let mut usage = Usage::default();
         for task in Process::new(pid.cast_signed()).ok()?.tasks().ok()?.flatten() {
-            // A thread that has just ended is not counted.
             let _ = add(&task, &mut usage);
         }
-        Some(usage)
+        Some(Usage { cpu: host::cpu_time(pid)?, ..usage })
     }
 
     /// The calling thread.
@@ -201,18 +231,6 @@ mod system {
         let mut usage = Usage::default();
         add(&Process::myself().ok()?.task_from_tid(task).ok()?, &mut usage)?;
         Some(usage)
-    }
-
-    /// The UDP sockets that receive what is sent to an address of this machine.
-    pub(super) fn sockets_bound_to(target: SocketAddr) -> Vec<u64> {
-        let sockets = procfs::net::udp().into_iter().chain(procfs::net::udp6()).flatten();
-        let fits = |local: SocketAddr| {
-            local.port() == target.port() && (local.ip() == target.ip() || local.ip().is_unspecified())
-        };
-        sockets
-            .filter(|socket| socket.remote_address.port() == 0 && fits(socket.local_address))
-            .map(|socket| socket.inode)
-            .collect()
     }
 
     /// Our UDP sockets that are connected to an address.
@@ -241,10 +259,6 @@ mod system {
 
     pub(super) fn thread() -> Option<Usage> {
         None
-    }
-
-    pub(super) fn sockets_bound_to(_target: SocketAddr) -> Vec<u64> {
-        Vec::new()
     }
 
     pub(super) fn own_sockets_to(_target: SocketAddr) -> Vec<u64> {
@@ -282,7 +296,7 @@ mod tests {
         let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let target = server.local_addr().unwrap();
         client.connect(target).unwrap();
-        let observer = Observer::start(target, Some(std::process::id()), true);
+        let observer = Observer::start(target, &[std::process::id()], true);
         let seen = observer.so_far();
         assert!(seen.server.unwrap().resident > 100_000 && thread().is_some() && seen.steal.is_some(), "{seen:?}");
         assert_eq!((seen.server_drops, seen.client_drops), (Some(0), Some(0)));

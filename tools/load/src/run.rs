@@ -141,7 +141,8 @@ pub struct Session {
     companions: Option<Companions>,
     memory: Option<Memory>,
     local: bool,
-    server: Option<u32>,
+    /// The server's processes, where it runs on this machine and they were found.
+    server: Vec<u32>,
     warmup_ns: Nanos,
     /// Whether anything was ever answered.
     was_answered: bool,
@@ -155,12 +156,13 @@ impl Session {
         let pinned_to = context.pinned_to.first().copied().filter(|&cpu| host::pin(None, cpu));
         let floor = floor::measure(pinned_to).ok();
         let local = host::is_local(address);
-        let server = context.server.or_else(|| {
-            let (transport, ..) = *plan.transports().first()?;
-            host::listener(address, transport).filter(|_| local)
-        });
+        let server = match context.server {
+            Some(server) => vec![server],
+            None if local => opening::servers(plan, address),
+            None => Vec::new(),
+        };
         let Opened { team, companions, memory } =
-            opening::open(plan, address, server.filter(|_| local), &context.pinned_to, watch)?;
+            opening::open(plan, address, only(&server).filter(|_| local), &context.pinned_to, watch)?;
         let context = context.clone();
         Ok(Session {
             context,
@@ -177,9 +179,9 @@ impl Session {
         })
     }
 
-    /// The server's process, where it runs on this machine and was found.
+    /// The server's process, where it runs on this machine, was found and is the only one.
     pub fn server(&self) -> Option<u32> {
-        self.server
+        only(&self.server)
     }
 
     /// The engine of the first generator, with what the last measurement left in it.
@@ -208,9 +210,9 @@ impl Session {
         watcher.was_answered = self.was_answered;
         let team = &mut self.team;
         let clock = Clock::start();
-        let observer = Observer::start(self.address, self.server, self.local);
+        let observer = Observer::start(self.address, &self.server, self.local);
         let began = clock.now();
-        watcher.course = Course::start(self.server);
+        watcher.course = Course::start(&self.server);
         watcher.rule = plan.until.map(Rule::new);
         team.take_looks(plan.until);
         team.record_intervals(nanos(plan.interval));
@@ -241,7 +243,10 @@ impl Session {
         let own = seen.own.map(|usage| Process { spun_ns: Some(spun), ..process(std::process::id(), usage) });
         let parts = Parts {
             time,
-            server: self.server.zip(seen.server).map(|(pid, usage)| process(pid, usage)),
+            server: seen.busiest.zip(seen.server).map(|(pid, usage)| {
+                let together = (self.server.len() > 1).then_some(self.server.len());
+                Process { together, ..process(pid, usage) }
+            }),
             generator: own,
             local: self.local,
             address: self.address,
@@ -257,4 +262,9 @@ impl Session {
         };
         Ok(document(plan, &self.context, team, parts))
     }
+}
+
+/// The only process, where there is one.
+fn only(processes: &[u32]) -> Option<u32> {
+    if let [process] = processes { Some(*process) } else { None }
 }

@@ -17,10 +17,10 @@ struct Reading {
     used: Nanos,
 }
 
-/// Readings of one process.
+/// Readings of one process, or of several together.
 #[derive(Debug, Default)]
 pub struct Course {
-    process: Option<u32>,
+    processes: Vec<u32>,
     readings: Vec<Reading>,
     /// One reading in so many is kept.
     stride: u64,
@@ -28,16 +28,16 @@ pub struct Course {
 }
 
 impl Course {
-    /// Of `process`, if there is one on this machine. The first reading is made now, which is time 0.
-    pub fn start(process: Option<u32>) -> Self {
-        let mut course = Course { process, readings: Vec::new(), stride: 1, offered: 0 };
+    /// Of `processes`, if there are any on this machine. The first reading is made now, which is time 0.
+    pub fn start(processes: &[u32]) -> Self {
+        let mut course = Course { processes: processes.to_vec(), readings: Vec::new(), stride: 1, offered: 0 };
         course.read(0);
         course
     }
 
     /// What a saved run says of a process: the start, the length and the time used of consecutive intervals.
     pub fn of_intervals(intervals: impl Iterator<Item = (Nanos, Nanos, Nanos)>) -> Self {
-        let mut course = Course { process: None, readings: Vec::new(), stride: 1, offered: 0 };
+        let mut course = Course { processes: Vec::new(), readings: Vec::new(), stride: 1, offered: 0 };
         let mut total = 0;
         for (start, length, used) in intervals {
             if course.readings.is_empty() {
@@ -60,7 +60,9 @@ impl Course {
 
     /// Makes the last reading.
     pub fn end(&mut self, now: Nanos) {
-        if let Some(used) = self.process.and_then(host::cpu_time) {
+        // Of those that are still there.
+        let each = self.processes.iter().filter_map(|pid| host::cpu_time(*pid));
+        if let Some(used) = each.reduce(|sum, more| sum + more) {
             self.push(Reading { at: now, used });
         }
     }
@@ -128,7 +130,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn this_process_uses_its_processor() {
-        let mut course = Course::start(Some(std::process::id()));
+        let mut course = Course::start(&[std::process::id()]);
         let mut sum = 0_u64;
         // Work until it shows: bounded by patience alone, because a busy machine may give it no processor for long.
         for round in 1..1_000_000_000_u64 {

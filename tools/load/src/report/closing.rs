@@ -124,8 +124,9 @@ fn verdict(text: &mut String, run: &Document) -> std::fmt::Result {
 fn process(process: &Process) -> String {
     let spun = process.spun_ns.filter(|&spun| spun > 0);
     let spun = spun.map_or_else(String::new, |spun| format!(" ({} waiting)", percent(spun, process.wall_ns)));
+    let together = process.together.map_or_else(String::new, |number| format!(" and {} more", number - 1));
     format!(
-        "pid {} {}   cpu {}{spun}   {} us a message   switches {}/s, involuntary {}   rss {:.1} MiB",
+        "pid {} {}{together}   cpu {}{spun}   {} us a message   switches {}/s, involuntary {}   rss {:.1} MiB",
         process.pid,
         process.name,
         percent(process.cpu_ns, process.wall_ns),

@@ -190,12 +190,15 @@ pub struct PerTransport {
     pub breakdown: Option<Breakdown>,
 }
 
-/// A process of this machine.
+/// A process of this machine, or several that serve together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Process {
-    /// The number of the process.
+    /// The number of the process; of several, of the one that used the most CPU time.
     pub pid: u32,
+    /// How many processes hold the server's sockets, where there is more than one: what follows is of all of them.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub together: Option<usize>,
     /// Its name.
     pub name: String,
     /// CPU time of all its threads while messages were sent and drained, in nanoseconds.

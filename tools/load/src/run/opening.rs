@@ -103,6 +103,19 @@ pub fn enough_files(plan: &Plan) -> Result<(), String> {
     ))
 }
 
+/// The processes that serve the transports of the plan; none where those of one of them cannot be told.
+pub(super) fn servers(plan: &Plan, address: SocketAddr) -> Vec<u32> {
+    let each: Vec<Vec<u32>> =
+        plan.transports().iter().map(|(transport, ..)| host::listeners(address, *transport)).collect();
+    if each.iter().any(Vec::is_empty) {
+        return Vec::new();
+    }
+    let mut all = each.concat();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
 /// The address of the target to use. A name may have several, and the server may listen on one of them only.
 pub(super) fn choose_address(plan: &Plan) -> io::Result<SocketAddr> {
     let addresses = plan.target.addresses()?;

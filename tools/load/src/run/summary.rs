@@ -182,6 +182,7 @@ fn latencies(recorder: &Recorder, evidence: &[&Evidence], connect: Option<&Histo
 pub(super) fn process(pid: u32, usage: Usage, sent: u64, wall_ns: Nanos) -> Process {
     Process {
         pid,
+        together: None,
         name: host::name(pid).unwrap_or_default(),
         cpu_ns: usage.cpu,
         cpu_ns_per_message: usage.cpu.checked_div(sent).unwrap_or(0),

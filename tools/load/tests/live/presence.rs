@@ -61,6 +61,25 @@ fn a_server_that_falls_silent_is_not_taken_for_a_network_that_loses() {
     assert_eq!((run.counts.lost - run.counts.late, run.loss.attribution.refused), (10, 0));
 }
 
+/// Who reads from a socket that two processes hold, the kernel does not tell: what both of them use is the server's.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_of_several_processes_is_observed_as_one() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let target = format!("udp://{}", socket.local_addr().unwrap());
+    let held = std::process::Stdio::from(std::os::fd::OwnedFd::from(socket.try_clone().unwrap()));
+    let mut idle = std::process::Command::new("sleep").arg("300").stdin(held).spawn().unwrap();
+    let server = thread::spawn(move || answers_for_a_while(&socket));
+    let (run, _) = measure(&[&target, "-n", "200", "-p", "1", "-w", "0", "--timeout", "10s"]);
+    server.join().unwrap();
+    idle.kill().unwrap();
+    idle.wait().unwrap();
+    let seen = run.server.expect("both of them can be seen");
+    // Another test that starts a process at that moment lends it our sockets.
+    assert!(seen.together.is_some_and(|number| number >= 2), "{seen:?}");
+    assert!(seen.pid == std::process::id() && seen.cpu_ns > 0 && seen.resident_bytes > 0, "{seen:?}");
+}
+
 #[test]
 fn a_server_that_hangs_up_ends_the_run_and_makes_it_invalid() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -63,6 +63,7 @@ fn one_seed_for_two_open_loops_is_suspected() {
 #[test]
 fn one_server_is_not_counted_twice() {
     let process = |cpu_ns, wall_ns| Process {
+        together: None,
         pid: 7,
         name: "shout-server".into(),
         cpu_ns,
