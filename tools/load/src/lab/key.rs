@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Nanos;
 
-/// The version of the form below; a change that breaks a reader gets another.
+/// The version of the form below, published as `lab.schema.json`; a change that breaks a reader gets another.
 pub const SCHEMA: &str = "shout-lab/1";
 
 /// Stalls that are listed one by one; three hours of one a second. Further ones are counted.
@@ -12,8 +12,10 @@ const MOST_STALLS: usize = 10_000;
 
 /// Everything the server did wrong, and how much it did in all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AnswerKey {
-    /// [`SCHEMA`].
+    /// `shout-lab/1`.
+    #[cfg_attr(test, schemars(extend("const" = SCHEMA)))]
     pub schema: String,
     /// The seed, as it is typed.
     pub seed: String,
@@ -29,6 +31,7 @@ pub struct AnswerKey {
 
 /// Counts of datagrams.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct DatagramKey {
     /// Requests.
     pub received: u64,
@@ -54,6 +57,7 @@ pub struct DatagramKey {
 
 /// Counts of connections and of the messages on them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct StreamKey {
     /// Connections accepted.
     pub connections: u64,
@@ -75,6 +79,7 @@ pub struct StreamKey {
 
 /// The stalls that a message met.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Stalls {
     /// How many.
     pub count: u64,
@@ -84,12 +89,13 @@ pub struct Stalls {
 
 /// One stall, in nanoseconds since the start of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct StallKey {
-    /// When a message first met it.
+    /// When a message first met it, in nanoseconds.
     pub met_ns: Nanos,
-    /// When it was to end.
+    /// When it was to end, in nanoseconds.
     pub until_ns: Nanos,
-    /// When the first sleeper was awake again: later than `until_ns` by what the machine adds.
+    /// When the first sleeper was awake again, in nanoseconds: later than `until_ns` by what the machine adds.
     pub ended_ns: Nanos,
 }
 

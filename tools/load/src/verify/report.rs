@@ -9,13 +9,15 @@ use super::difference::Difference;
 use super::expected::Case;
 use crate::run::exit;
 
-/// The version of the JSON form; a change that breaks a reader gets another.
+/// The version of the JSON form, published as `verify.schema.json`; a change that breaks a reader gets another.
 pub const SCHEMA: &str = "shout-verify/1";
 
-/// All results.
+/// The results of all checks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Report {
-    /// [`SCHEMA`].
+    /// `shout-verify/1`.
+    #[cfg_attr(test, schemars(extend("const" = SCHEMA)))]
     pub schema: String,
     /// The target as it was named.
     pub target: String,
@@ -31,12 +33,13 @@ pub struct Report {
     pub failed: usize,
     /// How many could not be tried.
     pub not_run: usize,
-    /// The exit code: 0, or 5 if a check failed.
+    /// The exit code, a number: 0, or 5 if a check failed.
     pub exit: u8,
 }
 
 /// One check and its outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Finding {
     /// The name of the check; it does not change between versions.
     pub name: String,
@@ -49,6 +52,7 @@ pub struct Finding {
 
 /// What came of a check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
     /// The promise was kept.

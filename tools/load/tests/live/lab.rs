@@ -8,6 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use shout_load::lab::key::AnswerKey;
 use shout_load::report::document::Document;
 
+use crate::schema::assert_fits_lab;
 use crate::servers::{command, measure, run};
 
 const MILLISECOND: u64 = 1_000_000;
@@ -45,7 +46,9 @@ impl Lab {
         let mut text = String::new();
         self.output.read_to_string(&mut text).unwrap();
         assert_eq!(self.child.wait().unwrap().code(), Some(0));
-        let key: AnswerKey = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text:?}"));
+        let key: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text:?}"));
+        assert_fits_lab(&key);
+        let key: AnswerKey = serde_json::from_value(key).unwrap();
         assert_eq!(key.udp.not_sent, 0, "a fault that nobody asked for");
         key
     }

@@ -28,6 +28,16 @@ pub(crate) fn assert_fits_compare(saved: &Value) {
     assert_fits_exactly(include_str!("../../compare.schema.json"), saved);
 }
 
+/// The same of what a conformance test found.
+pub(crate) fn assert_fits_verify(found: &Value) {
+    assert_fits_exactly(include_str!("../../verify.schema.json"), found);
+}
+
+/// The same of an answer key.
+pub(crate) fn assert_fits_lab(key: &Value) {
+    assert_fits_exactly(include_str!("../../lab.schema.json"), key);
+}
+
 /// Every field is described there, and the schema notices when one is missing or another thing.
 fn assert_fits_exactly(schema: &str, saved: &Value) {
     let (validator, schema): (_, Value) = (validator_of(schema), serde_json::from_str(schema).unwrap());

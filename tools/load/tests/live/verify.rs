@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use shout_load::verify::report::{Outcome, Report};
 
 use crate::lab::Lab;
+use crate::schema::assert_fits_verify;
 use crate::servers::{DatagramServer, RealServer, StreamServer, run};
 
 /// Long enough for a busy machine, short enough for the servers that never answer.
@@ -19,8 +20,10 @@ const TIMEOUT: [&str; 2] = ["--timeout", "3s"];
 fn verify(arguments: &[&str]) -> (Report, i32) {
     let output = run(&[&["verify", "--json"], arguments, &TIMEOUT].concat());
     let stderr = String::from_utf8_lossy(&output.stderr);
-    let report: Report =
+    let found: serde_json::Value =
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}; it said {stderr:?}"));
+    assert_fits_verify(&found);
+    let report: Report = serde_json::from_value(found).unwrap();
     assert_eq!(report.checks.len(), report.passed + report.failed + report.not_run);
     assert_eq!(output.status.code(), Some(report.exit.into()));
     (report, output.status.code().unwrap())

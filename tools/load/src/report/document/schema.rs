@@ -31,11 +31,13 @@ impl Published {
 }
 
 /// All that are published.
-fn all() -> [Published; 5] {
+fn all() -> [Published; 7] {
     let [search, sweep, compare] = crate::curves::schemas();
     let run = Published::of::<Document>("run.schema.json", "A run of shout-load");
     let repeats = Published::of::<Repeats>("repeats.schema.json", "Several runs of shout-load, of --repeat");
-    [run, repeats, search, sweep, compare]
+    let verify = Published::of::<crate::verify::report::Report>("verify.schema.json", "What shout-load verify found");
+    let lab = Published::of::<crate::lab::key::AnswerKey>("lab.schema.json", "The answer key of shout-load lab");
+    [run, repeats, search, sweep, compare, verify, lab]
 }
 
 #[test]
@@ -56,7 +58,7 @@ fn write_the_schemas() {
 /// Whoever reads a number in one of them finds in the schema what it is a number of.
 #[test]
 fn every_field_is_described_and_every_number_has_a_unit() {
-    const UNITS: [&str; 13] = [
+    const UNITS: [&str; 14] = [
         "nanoseconds",
         "bytes",
         "Messages",
@@ -70,6 +72,7 @@ fn every_field_is_described_and_every_number_has_a_unit() {
         "answers",
         "Times that",
         "Connections",
+        "Requests",
     ];
     let schemas = all().map(|schema| serde_json::from_str::<Value>(&schema.text).unwrap());
     let definitions =
