@@ -154,7 +154,7 @@ impl Session {
         let cannot_reach = |error: io::Error| Failure(format!("cannot reach {}: {error}", plan.target));
         let address = opening::choose_address(plan).map_err(cannot_reach)?;
         let pinned_to = context.pinned_to.first().copied().filter(|&cpu| host::pin(None, cpu));
-        let floor = floor::measure(pinned_to).ok();
+        let floor = floor::measure(pinned_to, plan.pace).ok();
         let local = host::is_local(address);
         let server = match context.server {
             Some(server) => vec![server],

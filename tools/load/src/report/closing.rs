@@ -85,9 +85,10 @@ pub(super) fn text(text: &mut String, run: &Document) -> std::fmt::Result {
         writeln!(text, "  generator   {}   lag p99 {lag} us{steal}", process(generator))?;
     }
     if let Some(floor) = &run.floor {
+        let start = floor.start.map_or_else(String::new, |start| format!("start +{}   ", micros(start.p50)));
         writeln!(
             text,
-            "  floor       null echo p50 {}, p99 {}   wake-up {}   timer +{}   clock {:.3} us",
+            "  floor       null echo p50 {}, p99 {}   wake-up {}   timer +{}   {start}clock {:.3} us",
             micros(floor.echo.p50),
             micros(floor.echo.p99),
             micros(floor.wake.p50),

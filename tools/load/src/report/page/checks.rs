@@ -159,9 +159,12 @@ pub(super) fn part(run: &Document) -> String {
     checks.sort_by_key(|check| std::cmp::Reverse(check.verdict)); // stable: the good ones stay in their order
     let mut body = table("checks", &["check", "", "found", "limit"], checks.into_iter().map(row));
     if let Some(floor) = &run.floor {
+        let start =
+            floor.start.map(|start| format!(", a message of an idle generator starts {} late", micros(start.p50)));
+        let start = start.unwrap_or_default();
         body += &note(&format!(
             "The floor of this machine: a null echo takes {} µs at the median and {} at the 99th percentile, waking up \
-             {}, a timer comes {} late, reading the clock takes {} ns. Latencies near the floor say more about the \
+             {}, a timer comes {} late{start}, reading the clock takes {} ns. Latencies near the floor say more about the \
              machine than about the server.",
             micros(floor.echo.p50),
             micros(floor.echo.p99),
