@@ -131,7 +131,7 @@ pub struct Figures {
 
 impl From<&Document> for Figures {
     fn from(document: &Document) -> Figures {
-        let document::Counts { replied, lost, corrupt, truncated, dup, stray, .. } = document.counts;
+        let document::Counts { replied, lost, corrupt, truncated, duplicated, stray, .. } = document.counts;
         let sending = document.time.measured_ns as f64;
         let microseconds = |ns: u64| ns as f64 / 1e3;
         let quantile = document.latency.response.p.get("99");
@@ -142,7 +142,7 @@ impl From<&Document> for Figures {
             client_busy: document.generator.as_ref().map(|process| process.cpu_ns as f64 / sending),
             p99: quantile.map(|quantile| microseconds(quantile.v)),
             lost,
-            wrong: corrupt + truncated + dup + stray,
+            wrong: corrupt + truncated + duplicated + stray,
         }
     }
 }

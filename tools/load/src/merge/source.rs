@@ -35,7 +35,7 @@ impl Source {
     pub(super) fn new(name: &str, run: Document) -> Result<Self, String> {
         let mut recorders = BTreeMap::new();
         for (transport, part) in &run.per_transport {
-            let mut recorder = Recorder { counts: (&part.counts).into(), ..Recorder::default() };
+            let mut recorder = Recorder { counts: part.counts, ..Recorder::default() };
             let latency = &part.latency;
             recorder.response = unpacked(&latency.response)?;
             recorder.service = unpacked(&latency.service)?;

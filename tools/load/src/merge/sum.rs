@@ -18,8 +18,8 @@ use crate::report::breakdown::{Band, Breakdown};
 use crate::report::by_size::BySize;
 use crate::report::crowd::{Beside, Churn};
 use crate::report::document::{
-    Config, Connections, Counts, Document, Environment, Latencies, Latency, PERCENTILES, PerTransport, Process, SCHEMA,
-    Target, Time,
+    Config, Connections, Document, Environment, Latencies, Latency, PERCENTILES, PerTransport, Process, SCHEMA, Target,
+    Time,
 };
 use crate::report::intervals as report;
 use crate::report::merged::{Merged, Part};
@@ -50,7 +50,7 @@ pub(super) fn merge(sources: &[Source], command: &[String]) -> Document {
             |percentile: &str| parts.iter().filter_map(|part| part.n_eff.get(&name)?.get(percentile)).sum::<u64>();
         let sizes = |percentile: &str, _| worth[percentile].1 * of_parts(percentile) as f64;
         let latency = Latencies::of(&recorder, sizes, connect.as_ref().filter(|_| name == "tcp"));
-        let counts = Counts::from(&recorder.counts);
+        let counts = recorder.counts;
         per_transport.insert(name.clone(), PerTransport { counts, latency, breakdown: breakdown(&parts, &name) });
     }
     let observer = observer(&parts);
@@ -73,7 +73,7 @@ pub(super) fn merge(sources: &[Source], command: &[String]) -> Document {
         },
         config: config(&parts),
         env: environment(&parts),
-        counts: Counts::from(&total.counts),
+        counts: total.counts,
         connections: sources.iter().fold(Connections::default(), |sum, source| sum.plus(source.run.connections)),
         churn: churn(sources),
         companions,

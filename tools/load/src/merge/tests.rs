@@ -20,7 +20,7 @@ use crate::observer::Memory;
 use crate::payload::Content;
 use crate::recorder::{Recorder, histogram};
 use crate::report::by_size::BySize;
-use crate::report::document::{Counts, Document, Latencies, PerTransport, Process};
+use crate::report::document::{Document, Latencies, PerTransport, Process};
 use crate::report::intervals::Interval;
 use crate::report::trust::{Loss, Outlier};
 use crate::report::until::{Outcome, Until};
@@ -107,13 +107,13 @@ fn run(messages: &[Message], start: u64, name: usize) -> Document {
         // Some histogram stands for the times that connections took to open.
         let connect = Some(&total.lag).filter(|_| *name == "tcp");
         let part = PerTransport {
-            counts: (&recorder.counts).into(),
+            counts: recorder.counts,
             latency: Latencies::of(recorder, |_, _| recorder.response.len() as f64, connect),
             breakdown: None,
         };
         document.per_transport.insert((*name).to_owned(), part);
     }
-    document.counts = Counts::from(&total.counts);
+    document.counts = total.counts;
     document.latency = Latencies::of(&total, |_, _| total.response.len() as f64, Some(&total.lag));
     document.per_size = BySize::all(&total.by_size);
     document.intervals = intervals.closed().iter().map(|one| Interval::of(one, None)).collect();

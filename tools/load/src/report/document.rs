@@ -4,7 +4,6 @@
 //! any percentile can be had later and runs can be added up without loss. The descriptions in the schema are the
 //! comments here, so each of them says its unit.
 
-mod counts;
 #[cfg(test)]
 mod example;
 mod latency;
@@ -16,7 +15,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use counts::Counts;
 pub use latency::{Latencies, Latency, PERCENTILES, Quantile};
 pub(super) use latency::{decode, encode};
 pub use setting::{Config, Environment, Target, Tool};
@@ -33,6 +31,7 @@ use crate::companions::Tally;
 use crate::floor::Floor;
 use crate::interference::Interference;
 use crate::observer::Memory;
+pub use crate::recorder::Counts;
 use crate::verdict::Validity;
 
 /// Names the shape of [`Document`]. It changes when a reader of the old shape would misunderstand the new one.

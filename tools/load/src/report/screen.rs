@@ -86,7 +86,7 @@ fn traffic(text: &mut String, run: &Document) -> std::fmt::Result {
     let measured = run.rated_ns();
     let sent = format!("sent {} ({}/s", count(counts.sent), count(per_second(counts.sent, measured)));
     let replied = format!("replied {} ({})", count(counts.replied), percent(counts.replied, counts.sent));
-    let megabits = per_second(counts.bytes_tx * 8, measured) as f64 / 1e6;
+    let megabits = per_second(counts.bytes_sent * 8, measured) as f64 / 1e6;
     match run.config.rate {
         Some(rate) => writeln!(
             text,
@@ -118,7 +118,7 @@ fn traffic(text: &mut String, run: &Document) -> std::fmt::Result {
         count(counts.lost),
         percent(counts.lost, counts.sent),
         count(counts.late),
-        count(counts.dup),
+        count(counts.duplicated),
         count(counts.reordered),
         count(counts.reorder_extent_max),
         count(counts.stray)

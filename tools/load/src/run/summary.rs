@@ -23,7 +23,7 @@ use crate::report::breakdown::Breakdown;
 use crate::report::by_size::BySize;
 use crate::report::crowd::{Beside, Churn};
 use crate::report::document::{
-    Config, Connections, Counts, Document, Environment, Latencies, PerTransport, Process, SCHEMA, Time, Tool,
+    Config, Connections, Document, Environment, Latencies, PerTransport, Process, SCHEMA, Time, Tool,
 };
 use crate::report::intervals::Interval;
 use crate::report::until::Until;
@@ -97,7 +97,7 @@ pub(super) fn document(plan: &Plan, context: &Context, team: &Team, parts: Parts
         },
         time: parts.time,
         until: parts.until,
-        counts: Counts::from(&counts),
+        counts,
         connections: Connections {
             opened: team.opened() as u64,
             opening_ns: (team.opened() > 0).then(|| team.opening_time()),
@@ -138,7 +138,7 @@ fn sums(team: &Team, connect_times: Option<&Histogram<u64>>) -> (Recorder, BTree
         let connect = connect_times.filter(|_| transport == Transport::Tcp);
         let latency = latencies(&recorder, &evidence, connect);
         let breakdown = Breakdown::of(&recorder.breakdown);
-        let part = PerTransport { counts: (&recorder.counts).into(), latency, breakdown };
+        let part = PerTransport { counts: recorder.counts, latency, breakdown };
         per_transport.insert(transport.name().to_owned(), part);
     }
     (total, per_transport)

@@ -35,7 +35,7 @@ fn an_answer_after_the_timeout_is_late_and_its_message_lost() {
         // The second run's requests are numbered from 5 on, and all answered.
         let expected = if size == "64" { (4, 1, 1) } else { (5, 0, 0) };
         assert_eq!((counts.replied, counts.lost, counts.late), expected, "{size} B: {counts:?}");
-        assert_eq!((counts.corrupt, counts.dup, counts.stray, code), (0, 0, 0, 0), "{size} B: {counts:?}");
+        assert_eq!((counts.corrupt, counts.duplicated, counts.stray, code), (0, 0, 0, 0), "{size} B: {counts:?}");
     }
 }
 
@@ -74,7 +74,7 @@ fn a_stream_may_come_in_pieces_of_any_size() {
     });
     let (run, code) = measure(&[&server.url(), "-c", "3", "-p", "7", "-n", "600", "-w", "0", "-s", "300"]);
     assert_eq!((run.counts.replied, run.counts.wrong, run.counts.lost, code), (600, 0, 0, 0), "{:?}", run.counts);
-    assert_eq!((run.counts.bytes_tx, run.counts.bytes_rx), (180_000, 180_000));
+    assert_eq!((run.counts.bytes_sent, run.counts.bytes_received), (180_000, 180_000));
     assert_eq!((run.connections.opened, run.latency.connect.unwrap().n), (3, 3));
 }
 

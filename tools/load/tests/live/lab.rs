@@ -74,7 +74,11 @@ fn without_a_fault_there_is_nothing_to_report() {
     for scheme in ["udp", "tcp"] {
         let (run, code, key) = examine(&[], scheme, &["-n", "1000", "-p", "8", "-c", "2"]);
         let counts = run.counts;
-        assert_eq!((counts.replied, counts.lost, counts.wrong, counts.dup, code), (1000, 0, 0, 0, 0), "{counts:?}");
+        assert_eq!(
+            (counts.replied, counts.lost, counts.wrong, counts.duplicated, code),
+            (1000, 0, 0, 0, 0),
+            "{counts:?}"
+        );
         assert_eq!(key.udp.received + key.tcp.messages, 1000, "{key:?}");
     }
 }
@@ -88,7 +92,7 @@ fn every_fault_of_datagrams_is_counted_as_the_key_has_it() {
         let (counts, key) = (run.counts, key.udp);
         assert_eq!((key.received, counts.sent, counts.late, counts.stray), (2000, 2000, 0, 0), "{load:?}: {counts:?}");
         assert_eq!((counts.lost, key.drop), (20, 20), "1 % is 1 %: {load:?}: {counts:?}");
-        assert_eq!(counts.dup, key.duplicate, "{load:?}: {counts:?}, {key:?}");
+        assert_eq!(counts.duplicated, key.duplicate, "{load:?}: {counts:?}, {key:?}");
         assert_eq!(counts.reordered, key.reorder, "{load:?}: {counts:?}, {key:?}");
         assert_eq!(counts.truncated, key.truncate, "{load:?}: {counts:?}, {key:?}");
         assert_eq!(counts.corrupt, key.corrupt + key.wrong_case, "{load:?}: {counts:?}, {key:?}");

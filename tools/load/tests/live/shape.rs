@@ -43,7 +43,7 @@ fn a_mix_of_sizes_is_verified_and_told_apart_over_both_transports() {
             let sum = |of: fn(&shout_load::report::by_size::BySize) -> u64| run.per_size.iter().map(of).sum::<u64>();
             assert_eq!((sum(|row| row.sent), sum(|row| row.replied), sum(|row| row.response.n)), (3000, 3000, 3000));
             let bytes = sum(|row| row.sent * row.from as u64);
-            assert_eq!((run.counts.bytes_tx, run.counts.bytes_rx), (bytes, bytes), "{scheme} {load:?}");
+            assert_eq!((run.counts.bytes_sent, run.counts.bytes_received), (bytes, bytes), "{scheme} {load:?}");
             assert!(run.per_size[0].sent > run.per_size[1].sent && run.per_size[1].sent > run.per_size[2].sent);
         }
     }
@@ -62,7 +62,7 @@ fn datagrams_of_every_size_arrive_whole_whatever_train_they_left_in() {
     let lengths = lengths.lock().unwrap();
     assert_eq!(lengths.len(), 4000);
     assert!((24..=40).all(|size| lengths.contains(&size)), "every size there is");
-    assert_eq!(run.counts.bytes_tx, lengths.iter().sum::<usize>() as u64);
+    assert_eq!(run.counts.bytes_sent, lengths.iter().sum::<usize>() as u64);
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn stamps_change_no_message_and_can_be_left_out() {
                 let (run, code) = measure(&[&[&target, "-n", "5000", "-w", "50ms", "--stamps", stamps], load].concat());
                 let what = format!("{scheme} {load:?} {stamps}");
                 assert_eq!((run.counts.sent, run.counts.replied, code), (5000, 5000, 0), "{what}");
-                assert_eq!((run.counts.wrong, run.counts.stray, run.counts.dup), (0, 0, 0), "{what}");
+                assert_eq!((run.counts.wrong, run.counts.stray, run.counts.duplicated), (0, 0, 0), "{what}");
                 let breakdown = run.per_transport[scheme].breakdown.as_ref();
                 assert_eq!(breakdown.is_some_and(|breakdown| breakdown.samples > 0), sampled, "{what}");
                 // On a stream an open loop may read answers together that were asked for one by one.

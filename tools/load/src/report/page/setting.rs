@@ -15,7 +15,7 @@ pub(super) fn messages(run: &Document) -> String {
         ("replied", counts.replied),
         ("lost", counts.lost),
         ("late", counts.late),
-        ("duplicated", counts.dup),
+        ("duplicated", counts.duplicated),
         ("reordered", counts.reordered),
         ("corrupted", counts.corrupt),
         ("truncated", counts.truncated),

@@ -1,8 +1,6 @@
-//! What happened to messages, as a document has it. Pure: no I/O.
+//! What happened to messages, as it is counted and as it is saved. Pure: no I/O.
 
 use serde::{Deserialize, Serialize};
-
-use crate::recorder;
 
 /// What happened to messages and answers, each thing counted apart: every message sent is replied, wrong, lost or in
 /// flight at the end.
@@ -31,7 +29,8 @@ pub struct Counts {
     /// First answers to messages that had been given up.
     pub late: u64,
     /// Further answers to a message that had one.
-    pub dup: u64,
+    #[serde(rename = "dup")]
+    pub duplicated: u64,
     /// First answers that came after the answer to a younger message of the same socket.
     pub reordered: u64,
     /// The largest distance of a reordered answer from the youngest one before it, in messages.
@@ -43,73 +42,57 @@ pub struct Counts {
     /// Right answers that this socket never asked for, and bytes on a stream that owes none.
     pub stray: u64,
     /// Payload bytes sent.
-    pub bytes_tx: u64,
+    #[serde(rename = "bytes_tx")]
+    pub bytes_sent: u64,
     /// Payload bytes received.
-    pub bytes_rx: u64,
+    #[serde(rename = "bytes_rx")]
+    pub bytes_received: u64,
     /// How many latencies were above a minute; they are recorded as one.
     pub clamped: u64,
 }
 
 impl Counts {
-    /// See [`recorder::Counts::never_sent`].
+    /// Whether every message sent has exactly one end.
+    pub fn is_balanced(&self) -> bool {
+        self.sent == self.replied + self.wrong + self.lost + self.in_flight_at_end
+    }
+
+    /// Messages that the schedule wanted sent and that nobody sent: shed, or still waiting when the stage ended.
     pub fn never_sent(&self) -> u64 {
-        recorder::Counts::from(self).never_sent()
+        self.scheduled.saturating_sub(self.sent)
     }
 
-    /// See [`recorder::Counts::unanswered`].
+    /// Messages without a right answer, whether they were sent or not: all that are infinitely slow when none is left out.
     pub fn unanswered(&self) -> u64 {
-        recorder::Counts::from(self).unanswered()
+        self.wrong + self.lost + self.in_flight_at_end + self.never_sent()
     }
-}
 
-impl From<&Counts> for recorder::Counts {
-    fn from(counts: &Counts) -> Self {
-        recorder::Counts {
-            scheduled: counts.scheduled,
-            shed: counts.shed,
-            sent: counts.sent,
-            send_blocked: counts.send_blocked,
-            unsent: counts.unsent,
-            replied: counts.replied,
-            wrong: counts.wrong,
-            lost: counts.lost,
-            in_flight_at_end: counts.in_flight_at_end,
-            late: counts.late,
-            duplicated: counts.dup,
-            reordered: counts.reordered,
-            reorder_extent_max: counts.reorder_extent_max,
-            corrupt: counts.corrupt,
-            truncated: counts.truncated,
-            stray: counts.stray,
-            bytes_sent: counts.bytes_tx,
-            bytes_received: counts.bytes_rx,
-            clamped: counts.clamped,
-        }
+    /// Answers with wrong bytes.
+    pub fn wrong_answers(&self) -> u64 {
+        self.corrupt + self.truncated
     }
-}
 
-impl From<&recorder::Counts> for Counts {
-    fn from(counts: &recorder::Counts) -> Self {
-        Counts {
-            scheduled: counts.scheduled,
-            shed: counts.shed,
-            sent: counts.sent,
-            send_blocked: counts.send_blocked,
-            unsent: counts.unsent,
-            replied: counts.replied,
-            wrong: counts.wrong,
-            lost: counts.lost,
-            in_flight_at_end: counts.in_flight_at_end,
-            late: counts.late,
-            dup: counts.duplicated,
-            reordered: counts.reordered,
-            reorder_extent_max: counts.reorder_extent_max,
-            corrupt: counts.corrupt,
-            truncated: counts.truncated,
-            stray: counts.stray,
-            bytes_tx: counts.bytes_sent,
-            bytes_rx: counts.bytes_received,
-            clamped: counts.clamped,
-        }
+    /// Adds what another transport or another generator counted.
+    pub fn add(&mut self, other: &Counts) {
+        let Counts { reorder_extent_max, .. } = *self;
+        self.scheduled += other.scheduled;
+        self.shed += other.shed;
+        self.sent += other.sent;
+        self.send_blocked += other.send_blocked;
+        self.unsent += other.unsent;
+        self.replied += other.replied;
+        self.wrong += other.wrong;
+        self.lost += other.lost;
+        self.in_flight_at_end += other.in_flight_at_end;
+        self.late += other.late;
+        self.duplicated += other.duplicated;
+        self.reordered += other.reordered;
+        self.reorder_extent_max = reorder_extent_max.max(other.reorder_extent_max);
+        self.corrupt += other.corrupt;
+        self.truncated += other.truncated;
+        self.stray += other.stray;
+        self.bytes_sent += other.bytes_sent;
+        self.bytes_received += other.bytes_received;
+        self.clamped += other.clamped;
     }
 }
