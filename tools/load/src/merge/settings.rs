@@ -9,7 +9,7 @@ use crate::report::merged::Part;
 type Refusal = (String, String);
 
 /// Every setting that must be the same, with its value in words.
-fn settings(run: &Document) -> [(&'static str, String); 24] {
+pub(super) fn settings(run: &Document) -> [(&'static str, String); 24] {
     let config = &run.config;
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".into());
     let number = |value: Option<u64>| value.map_or_else(|| "none".into(), |number| number.to_string());

@@ -1,5 +1,7 @@
 //! What may be merged, and what not.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::report::crowd::Churn;
 use crate::report::document::Latency;
@@ -15,7 +17,7 @@ fn every_setting_that_makes_another_load_is_named_with_both_values() {
         ("plan", "1s@5", |run| run.config.plan = Some("1s@5".into())),
         ("arrival process", "const", |run| run.config.arrivals = Some("const".into())),
         ("pipeline depth", "none", |run| run.config.pipeline = None),
-        ("datagrams a system call", "64", |run| run.config.datagrams_per_send = 64),
+        ("number of datagrams a system call", "64", |run| run.config.datagrams_per_send = 64),
         ("size", "128", |run| run.config.size = "128".into()),
         ("payload", "lines.txt", |run| run.config.payload = Some("lines.txt".into())),
         ("late policy", "cap:3", |run| run.config.late = Some("cap:3".into())),
@@ -32,17 +34,20 @@ fn every_setting_that_makes_another_load_is_named_with_both_values() {
         ("timeout over UDP", "4 s", |run| run.config.udp_timeout_ns = 4 * SECOND),
         ("timeout over TCP", "4 s", |run| run.config.tcp_timeout_ns = 4 * SECOND),
         ("interval", "5 s", |run| run.config.interval_ns = 5 * SECOND),
-        ("idle connections", "given", |run| {
+        ("number of idle connections", "given", |run| {
             run.companions = Some(Tally { idle: Some(Idle::default()), ..Tally::default() });
         }),
-        ("slow readers", "given", |run| {
+        ("number of slow readers", "given", |run| {
             run.companions = Some(Tally { slow_readers: Some(SlowReaders::default()), ..Tally::default() });
         }),
-        ("half-closers", "given", |run| {
+        ("number of half-closers", "given", |run| {
             run.companions = Some(Tally { half_closers: Some(HalfClosers::default()), ..Tally::default() });
         }),
     ];
     let runs = dealt(&[], &[0, 0]);
+    let tried: BTreeSet<&str> = changes.iter().map(|(what, ..)| *what).collect();
+    let held: BTreeSet<&str> = super::super::settings::settings(&runs[0]).into_iter().map(|(what, _)| what).collect();
+    assert_eq!(tried, held, "no setting is left out");
     check(&[source(&runs[0]), source(&runs[1])]).unwrap();
     for (what, value, change) in changes {
         let mut other = source(&runs[1]);
