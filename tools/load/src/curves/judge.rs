@@ -88,11 +88,11 @@ fn one(objective: &Objective, batches: &[Batch]) -> (bool, bool) {
     };
     let count = terms.len() as f64;
     let total: f64 = terms.iter().map(|(_, of)| of).sum();
-    let share = terms.iter().map(|(part, _)| part).sum::<f64>() / total;
-    let sum = (share - bound) * total;
     if total <= 0.0 {
         return (false, true); // not one answer
     }
+    let share = terms.iter().map(|(part, _)| part).sum::<f64>() / total;
+    let sum = (share - bound) * total;
     if bound <= 0.0 {
         return (sum <= 0.0, true); // nothing at all is allowed: one event says so, and no number of others denies it
     }
