@@ -42,7 +42,8 @@ pub struct Options {
     setup: setup::Common,
 
     /// What must hold: bounds on p50 to p99.99, mean or loss, with commas between them [default: "p99<10ms,loss<0.1%"
-    /// unless there is a goal]
+    /// unless there is a goal]. Exit code 4 if no rate was found at which this or a goal surely holds, nor one at which it
+    /// surely fails
     #[arg(long, value_name = "CONDITIONS", value_delimiter = ',')]
     slo: Vec<Objective>,
 
@@ -170,7 +171,17 @@ pub fn main(options: &Options, command: &[String]) -> ExitCode {
     let json = serde_json::to_string(&saved).expect("a search has string keys and finite numbers");
     let text = text(&saved);
     let code = setup::deliver(&options.setup, &text, &json, &|| page(options, &saved, &text, &json));
-    setup::exit_code(code, bench.wrong)
+    setup::exit_code(code, exit_code(&saved))
+}
+
+/// What the program ends with: wrong bytes outrank everything, and a script must see that there is not one bound.
+fn exit_code(saved: &Saved) -> u8 {
+    let is_undecided = |found: &Found| found.answer.lower.or(found.answer.upper).is_none();
+    match saved.wrong {
+        1.. => exit::WRONG_PAYLOAD,
+        0 if saved.answers.iter().any(is_undecided) => exit::INVALID,
+        0 => exit::DONE,
+    }
 }
 
 fn search(options: &Options, bench: &mut Bench) -> Result<(Vec<Found>, Vec<Tried>), Stop> {
@@ -182,7 +193,11 @@ fn search(options: &Options, bench: &mut Bench) -> Result<(Vec<Found>, Vec<Tried
         let answer = aim.search(limits, lengths, &mut trials, &mut |rate, length| {
             bench.show(&format!("{}: {} msg/s", aim.text(), count(rate as u64)));
             let (trial, document) = bench.trial(rate, length).map_err(Stop::Failure)?;
-            if document.time.interrupted { Err(Stop::Interrupted) } else { Ok(trial) }
+            if document.time.interrupted {
+                return Err(Stop::Interrupted);
+            }
+            bench.check_presence(&document).map_err(Stop::Failure)?;
+            Ok(trial)
         })?;
         // What one aim has found is not far from where the next one ends.
         first = answer.lower.or(answer.upper).unwrap_or(first);

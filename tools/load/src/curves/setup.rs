@@ -14,7 +14,7 @@ use crate::clock::Nanos;
 use crate::engine::Demand;
 use crate::own_server::OwnServer;
 use crate::payload::Sizes;
-use crate::plan::Plan;
+use crate::plan::{Plan, nanos};
 use crate::program::{Refused, Signals, complain, random_seed, start_own_server};
 use crate::report::document::Document;
 use crate::run::{Context, Failure, Session, enough_files, exit};
@@ -28,6 +28,10 @@ const COOL_DOWN: Duration = Duration::from_millis(100);
 /// Load on the fresh connections before the first trial, at a rate that troubles nobody.
 const WARM_UP: Duration = Duration::from_millis(500);
 const WARM_UP_RATE: f64 = 1000.0;
+
+/// Stages like the warm-up in which a server that has fallen silent may be heard again. With their drains they take longer
+/// than any burst of losses that a goal may have to forgive.
+const PROBES: usize = 3;
 
 /// The options that every command on several trials has.
 #[derive(Debug, Clone, clap::Args)]
@@ -96,9 +100,17 @@ impl Bench {
         Ok(Bench { plan, session, signals, trials: 0, wrong: 0, is_quiet, _own_server: own_server })
     }
 
-    /// An open loop at this rate for so long, on the connections as they are.
+    /// An open loop at this rate for so long, on the connections as they are. `Err` where the server ended meanwhile: what
+    /// was lost then says nothing of what it can do.
     pub(super) fn trial(&mut self, rate: f64, length: Nanos) -> Result<(Trial, Document), Failure> {
         let document = self.stage(open_at(rate), length, interval(length))?;
+        let gone = |how: &str| Err(Failure(format!("{} did not stay to the end: {how}", self.plan.target)));
+        if document.connections.refused > 0 && !document.time.interrupted {
+            return gone("nobody listened at its port in the middle of a trial");
+        }
+        if let Some((transport, ..)) = self.session.engine().lanes().find(|(.., alive)| *alive == 0) {
+            return gone(&format!("no {} connection is left", transport.name().to_uppercase()));
+        }
         // Of datagrams, where there are any: only they are lost one by one.
         let timeout = self.plan.transports().first().map_or(0, |(.., timeout)| *timeout);
         let cause = &document.loss.attribution;
@@ -108,6 +120,22 @@ impl Bench {
             ..Trial::of(self.session.engine(), rate, length, timeout)
         };
         Ok((trial, document))
+    }
+
+    /// Asks a server that was not there for all of this trial whether it is there at all, at a rate that troubles nobody.
+    /// `Err` if it is not: a server that is gone fails at any rate, and that would be taken for its bound.
+    pub(super) fn check_presence(&mut self, trial: &Document) -> Result<(), Failure> {
+        if trial.validity.checks.iter().any(|check| check.id == "server_there" && check.ok) {
+            return Ok(());
+        }
+        for _ in 0..PROBES {
+            let length = nanos(WARM_UP);
+            let probe = self.stage(open_at(WARM_UP_RATE), length, length)?;
+            if probe.time.interrupted || !is_silent(&probe) {
+                return Ok(());
+            }
+        }
+        Err(Failure(format!("{} did not stay to the end: it fell silent in the middle of a trial", self.plan.target)))
     }
 
     /// Any demand for so long, cut into intervals.
@@ -171,9 +199,14 @@ pub(super) fn generator_was_busy(document: &Document) -> bool {
     document.validity.checks.iter().any(failed)
 }
 
+/// Whether a transport was asked and never answered, rightly or wrongly.
+fn is_silent(document: &Document) -> bool {
+    document.per_transport.values().any(|part| part.counts.sent > 0 && part.counts.replied + part.counts.wrong == 0)
+}
+
 /// Answers with wrong bytes.
 pub(super) fn wrong_answers(document: &Document) -> u64 {
-    document.counts.corrupt + document.counts.truncated
+    document.counts.wrong_answers()
 }
 
 /// What a result says of them: a server that answers quickly and wrongly has no capacity.
@@ -187,9 +220,9 @@ pub(super) fn on_wrong_answers(number: u64) -> String {
     }
 }
 
-/// The exit code of a result with so many of them, which would otherwise be `code`.
-pub(super) fn exit_code(code: ExitCode, wrong: u64) -> ExitCode {
-    if wrong > 0 && code == ExitCode::from(exit::DONE) { ExitCode::from(exit::WRONG_PAYLOAD) } else { code }
+/// The exit code of a result that asks for `code`, where nothing went wrong with its `delivery`.
+pub(super) fn exit_code(delivery: ExitCode, code: u8) -> ExitCode {
+    if delivery == ExitCode::from(exit::DONE) { ExitCode::from(code) } else { delivery }
 }
 
 /// Prints `text`, or `json` if that was asked for, and writes the files.

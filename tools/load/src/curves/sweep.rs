@@ -113,15 +113,21 @@ pub fn main(options: &Options, command: &[String]) -> ExitCode {
     let json = serde_json::to_string(&saved).expect("a sweep has string keys and finite numbers");
     let text = text(&saved);
     let code = setup::deliver(&options.setup, &text, &json, &|| page(&saved, &text, &json));
-    setup::exit_code(code, bench.wrong)
+    setup::exit_code(code, if bench.wrong > 0 { exit::WRONG_PAYLOAD } else { exit::DONE })
 }
 
 fn sweep(options: &Options, bench: &mut Bench) -> Result<Vec<Point>, Failure> {
     let rates = if options.rates.0.is_empty() {
-        steps_to(curve::greatest(&mut |rate| {
+        let greatest = curve::greatest(&mut |rate| {
             bench.show(&format!("looking for the greatest rate: {} msg/s", count(rate as u64)));
-            Ok(bench.trial(rate, PROBE)?.0)
-        })?)
+            let (trial, document) = bench.trial(rate, PROBE)?;
+            bench.check_presence(&document)?;
+            Ok::<_, Failure>(trial)
+        })?;
+        if greatest <= 0.0 {
+            return Err(Failure(format!("{} answered at no rate; name lower ones with --rates", bench.plan.target)));
+        }
+        steps_to(greatest)
     } else {
         options.rates.0.clone()
     };

@@ -52,7 +52,9 @@ fn assert_sees(body: &str, expected: &[(&str, usize)]) {
 fn page_of(name: &str, arguments: &[&str]) -> (PathBuf, Value) {
     let html = folder().join(format!("{name}.html"));
     let output = run(&[arguments, &["-o", html.to_str().unwrap()]].concat());
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // Where other programs have all the processors, a search may find no bound, and says so in its exit code and its page.
+    let is_undecided = name == "search" && output.status.code() == Some(4);
+    assert!(output.status.success() || is_undecided, "{}", String::from_utf8_lossy(&output.stderr));
     let page = std::fs::read_to_string(&html).unwrap();
     for reference in ["http:", "https:", " src=", "url(", "@import", "fetch("] {
         assert!(!page.contains(reference), "{reference} asks for something from outside");

@@ -4,6 +4,7 @@ mod belief;
 mod crowd;
 mod curves;
 mod drawn;
+mod endings;
 mod faults;
 mod interference;
 mod lab;
