@@ -7,10 +7,13 @@
 //! | [`turn`] | What does the loop do, line by line, and where is a datagram between its arrival and its reply? |
 //! | [`seam`] | Why can everything below the loop be tested without a network? |
 //! | [`simulation`] | How is a stall found that a real network produces once a year? |
+//! | [`growth`] | What does a message cost with more connections, larger messages, more sources? |
 //! | [`completion`] | What would change with `io_uring`? |
 //!
 //! Each statement names the code or the test that shows it, as a link or as `file:name`. A test checks that all of these
 //! exist: `tests/links.rs:every_link_and_every_name_exists`.
+
+pub mod growth;
 
 pub mod readiness {
     //! How the kernel says that there is something to do, and what it does not say.

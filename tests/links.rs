@@ -17,7 +17,8 @@ fn pages() -> Vec<PathBuf> {
             .map(|page| root.join(page))
             .into();
     let chapters = fs::read_dir(root.join("src/book")).unwrap().map(|entry| entry.unwrap().path());
-    pages.extend(chapters.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
+    let is_page = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "md" || extension == "rs");
+    pages.extend(chapters.filter(is_page));
     pages
 }
 
