@@ -129,6 +129,8 @@ fn a_closed_loop_is_not_asked_for_a_rate_and_may_be_busy_beside_a_busy_server() 
     let validity = judge(&facts);
     assert_eq!(validity.verdict, Verdict::Valid, "{:#?}", validity.checks);
     assert!(validity.checks.iter().all(|check| check.id != "rate_reached" && check.id != "arrivals"));
+    let own = validity.checks.iter().find(|check| check.id == "own_cpu").unwrap();
+    assert_eq!(own.why, "generator no busier than the server", "it had no headroom");
     facts.server_cpu = Some(0.3);
     assert_eq!(judge(&facts).verdict, Verdict::Suspect);
 }
