@@ -139,12 +139,27 @@ fn nginx_balances_streams_and_outlives_servers() {
     outlives(&network, &mut servers, "tcp", Going::AskedToStop, 0, || {});
 }
 
+/// HAProxy 2.6 now and then resets a stream of 4 MiB that is half-closed while much of it is under way: one of sixty times
+/// beside two busy loops, after which the server has answered everything and knows of no broken connection; through nginx
+/// none of as many. Anything else that is wrong is wrong.
+fn verify_but_for_a_reset(network: &Network) {
+    const TRIES: usize = 3;
+    let failures: Vec<String> = (0..TRIES).map_while(|_| network.verify("tcp").err()).collect();
+    for said in &failures {
+        let is_known =
+            said.contains("FAIL  tcp-large") && said.contains("reset by peer") && said.contains(", 1 failed");
+        assert!(is_known, "{said}");
+        println!("once more, for HAProxy reset a long stream");
+    }
+    assert!(failures.len() < TRIES, "{failures:?}");
+}
+
 #[test]
 fn haproxy_balances_streams_and_outlives_servers() {
     let Some(network) = Network::new() else { return };
     let mut servers = network.servers();
     let Some(_haproxy) = haproxy(&network) else { return };
-    network.verify("tcp").unwrap();
+    verify_but_for_a_reset(&network);
     balances(&network, &mut servers, "tcp");
     outlives(&network, &mut servers, "tcp", Going::Killed, 0, || {});
     outlives(&network, &mut servers, "tcp", Going::AskedToStop, 0, || {});
