@@ -140,8 +140,8 @@ fn nginx_balances_streams_and_outlives_servers() {
 }
 
 /// HAProxy 2.6 now and then resets a stream of 4 MiB that is half-closed while much of it is under way: one of sixty times
-/// beside two busy loops, after which the server has answered everything and knows of no broken connection; through nginx
-/// none of as many. Anything else that is wrong is wrong.
+/// beside two busy loops, after which the server has answered everything and knows of no broken connection; a minute of
+/// the same through nginx saw none. Anything else that is wrong is wrong.
 fn verify_but_for_a_reset(network: &Network) {
     const TRIES: usize = 3;
     let failures: Vec<String> = (0..TRIES).map_while(|_| network.verify("tcp").err()).collect();
