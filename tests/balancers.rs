@@ -139,7 +139,7 @@ fn nginx_balances_streams_and_outlives_servers() {
     outlives(&network, &mut servers, "tcp", Going::AskedToStop, 0, || {});
 }
 
-/// HAProxy 2.6 now and then resets a stream of 4 MiB that is half-closed while much of it is under way: one of sixty times
+/// Now and then `haproxy` 2.6 resets a stream of 4 MiB that is half-closed while much of it is under way: one of sixty times
 /// beside two busy loops, after which the server has answered everything and knows of no broken connection; a minute of
 /// the same through nginx saw none. Anything else that is wrong is wrong.
 fn verify_but_for_a_reset(network: &Network) {
