@@ -139,19 +139,21 @@ fn nginx_balances_streams_and_outlives_servers() {
     outlives(&network, &mut servers, "tcp", Going::AskedToStop, 0, || {});
 }
 
-/// Now and then `haproxy` 2.6 resets a stream of 4 MiB that is half-closed while much of it is under way: one of sixty times
-/// beside two busy loops, after which the server has answered everything and knows of no broken connection; a minute of
-/// the same through nginx saw none. Anything else that is wrong is wrong.
-fn verify_but_for_a_reset(network: &Network) {
+/// Now and then `haproxy` 2.6 closes a half-closed stream of megabytes with input unread, and its kernel resets it then: five
+/// of 180 times beside two busy loops, none in a minute of the same through nginx. Its host counts that, and no server resets
+/// anything; only then is it asked again. Whatever else is wrong is wrong.
+fn verify_but_for_own_resets(network: &Network) {
     const TRIES: usize = 3;
-    let failures: Vec<String> = (0..TRIES).map_while(|_| network.verify("tcp").err()).collect();
-    for said in &failures {
-        let is_known =
-            said.contains("FAIL  tcp-large") && said.contains("reset by peer") && said.contains(", 1 failed");
-        assert!(is_known, "{said}");
-        println!("once more, for HAProxy reset a long stream");
+    let (mut by_front, by_servers) = network.resets();
+    for _ in 0..TRIES {
+        let Err(said) = network.verify("tcp") else { return };
+        let after = network.resets();
+        let is_its_own = after.0 > by_front && after.1 == by_servers;
+        assert!(is_its_own && said.contains("reset by peer") && said.contains(", 1 failed"), "{after:?}: {said}");
+        println!("once more, for HAProxy closed a stream with input unread");
+        by_front = after.0;
     }
-    assert!(failures.len() < TRIES, "{failures:?}");
+    panic!("HAProxy reset a stream each of {TRIES} times");
 }
 
 #[test]
@@ -159,7 +161,7 @@ fn haproxy_balances_streams_and_outlives_servers() {
     let Some(network) = Network::new() else { return };
     let mut servers = network.servers();
     let Some(_haproxy) = haproxy(&network) else { return };
-    verify_but_for_a_reset(&network);
+    verify_but_for_own_resets(&network);
     balances(&network, &mut servers, "tcp");
     outlives(&network, &mut servers, "tcp", Going::Killed, 0, || {});
     outlives(&network, &mut servers, "tcp", Going::AskedToStop, 0, || {});

@@ -84,6 +84,19 @@ impl Network {
         if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stdout).into_owned()) }
     }
 
+    /// How many connections the kernel of the front reset because its program closed them with input unread, and how many
+    /// the kernels of the servers reset for whatever reason.
+    pub(crate) fn resets(&self) -> (u64, u64) {
+        let of = |host: &Namespace, counter: &str| -> u64 {
+            let output = host.command("nstat").args(["-asz", counter]).output().unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            let value = text.lines().find_map(|line| line.strip_prefix(counter)?.split_whitespace().next());
+            value.unwrap_or_else(|| panic!("no {counter} in {text}")).parse().unwrap()
+        };
+        let servers = self.backends.iter().map(|backend| of(backend, "TcpOutRsts")).sum();
+        (of(&self.front, "TcpExtTCPAbortOnClose"), servers)
+    }
+
     /// A load on the front that runs until [`Load::result`].
     pub(crate) fn load(&self, protocol: &str, arguments: &[&str]) -> Load {
         self.load_at(FRONT, protocol, arguments)
