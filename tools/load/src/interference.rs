@@ -140,7 +140,7 @@ impl Effect {
         };
         let difference = compare(|values| values.alone, |values| values.together);
         let noise = compare(|values| values.before, |values| values.after).map(Difference::reach);
-        let is_called = difference.is_some_and(|one| one.is_sure() && one.size() > noise.unwrap_or(0.0));
+        let is_called = difference.is_some_and(|one| one.is_called(noise));
         let ratio =
             difference.map(|Difference { by, low, high }| Ratio { by: 1.0 + by, low: 1.0 + low, high: 1.0 + high });
         Effect {

@@ -79,13 +79,18 @@ impl Difference {
     }
 
     /// Whether there is one at all, for more than chance.
-    pub fn is_sure(self) -> bool {
+    fn is_sure(self) -> bool {
         self.low > 0.0 || self.high < 0.0
+    }
+
+    /// Whether there is one that is neither chance nor this machine's noise, which is none where it is not known.
+    pub fn is_called(self, noise: Option<f64>) -> bool {
+        self.is_sure() && self.size() > noise.unwrap_or(0.0)
     }
 
     /// How far from nothing it is, as the share by which the greater of the two exceeds the other: half as much is as far
     /// as twice as much.
-    pub fn size(self) -> f64 {
+    fn size(self) -> f64 {
         size(self.by)
     }
 

@@ -79,8 +79,7 @@ impl Belief {
 impl Row {
     /// Whether there is a difference that is neither chance nor this machine's noise.
     pub fn is_called(&self) -> bool {
-        let floor = self.noise_floor.unwrap_or(0.0);
-        self.difference.is_some_and(|difference| difference.is_sure() && difference.size() > floor)
+        self.difference.is_some_and(|difference| difference.is_called(self.noise_floor))
     }
 
     /// By how much B is worse, at 0 or above.

@@ -19,6 +19,16 @@ pub struct Totals {
 }
 
 impl Totals {
+    fn of(Recorder { counts, endings, .. }: &Recorder) -> Totals {
+        Totals {
+            sent: counts.sent,
+            replied: counts.replied,
+            lost: counts.lost,
+            wrong_answers: counts.wrong_answers(),
+            refused: endings.refused,
+        }
+    }
+
     /// Both together.
     #[must_use]
     pub fn plus(self, other: Totals) -> Totals {
@@ -35,15 +45,6 @@ impl Totals {
 impl Engine {
     /// Sums over all groups so far.
     pub fn totals(&self) -> Totals {
-        self.groups.iter().map(|group| &group.recorder).fold(
-            Totals::default(),
-            |sum, Recorder { counts, endings, .. }| Totals {
-                sent: sum.sent + counts.sent,
-                replied: sum.replied + counts.replied,
-                lost: sum.lost + counts.lost,
-                wrong_answers: sum.wrong_answers + counts.wrong_answers(),
-                refused: sum.refused + endings.refused,
-            },
-        )
+        self.groups.iter().map(|group| Totals::of(&group.recorder)).fold(Totals::default(), Totals::plus)
     }
 }

@@ -60,7 +60,7 @@ impl Invalid {
             // Great, but a number like any other.
             (Invalid::Held, Better::More, Verdict::Invalid) => f64::MAX,
             (Invalid::Missed | Invalid::Held, _, Verdict::Invalid) => 0.0,
-            _ => of(place).unwrap_or(f64::INFINITY),
+            (Invalid::Counts, ..) | (_, _, Verdict::Valid | Verdict::Suspect) => of(place).unwrap_or(f64::INFINITY),
         });
         median(&each.collect::<Vec<_>>())
     }
