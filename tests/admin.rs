@@ -205,7 +205,7 @@ fn unfinished(address: SocketAddr) -> TcpStream {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 let mut asked = [rustix::event::PollFd::new(&stream, rustix::event::PollFlags::OUT)];
                 let moment = rustix::event::Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
-                rustix::event::poll(&mut asked, Some(&moment)).unwrap();
+                rustix::io::retry_on_intr(|| rustix::event::poll(&mut asked, Some(&moment))).unwrap();
                 blocked += 1;
             }
             Err(error) => panic!("{error}"),

@@ -4,9 +4,11 @@
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 
+mod common;
 mod launcher;
 
-use launcher::{PATIENCE, Server, passing, retried};
+use common::retried;
+use launcher::{PATIENCE, Server, passing};
 
 fn client(asked: IpAddr) -> UdpSocket {
     let client = UdpSocket::bind(if asked.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" }).unwrap();

@@ -246,7 +246,8 @@ fn queued(listener: SocketAddr) -> usize {
 fn wait_writable(client: &TcpStream) {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let patience = Timespec::try_from(PATIENCE).unwrap();
-    let ready = poll(&mut [PollFd::new(client, PollFlags::OUT)], Some(&patience)).unwrap();
+    let wait = || poll(&mut [PollFd::new(client, PollFlags::OUT)], Some(&patience));
+    let ready = rustix::io::retry_on_intr(wait).unwrap();
     assert_eq!(ready, 1, "it was never connected");
 }
 

@@ -15,6 +15,10 @@ use shout::report::Board;
 use shout::server::Server;
 use shout::sockets;
 
+#[path = "common/retried.rs"]
+mod retried;
+use retried::retried;
+
 /// How long a reply may take before the test gives up: far more than it ever takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -162,7 +166,7 @@ fn a_broadcast_is_not_answered() {
             server.turn(Some(Duration::from_millis(10))).unwrap();
         }
         let mut buffer = [0; 64];
-        let (length, _) = client.recv_from(&mut buffer).unwrap();
+        let (length, _) = retried(|| client.recv_from(&mut buffer)).unwrap();
         assert_eq!(&buffer[..length], b"YOU?", "{listen}");
         assert_eq!((server.counters().udp_dropped_group, server.counters().udp_replied), (1, 1), "{listen}");
     }

@@ -12,7 +12,7 @@ use rustix::process::{Signal, WaitOptions, waitpid};
 
 mod common;
 mod peers;
-use common::{PATIENCE, Program, pattern, ping, ping_udp, server, tcp_client, turn_until, udp, udp_client};
+use common::{PATIENCE, Program, pattern, ping, ping_udp, retried, server, tcp_client, turn_until, udp, udp_client};
 use peers::{press, small};
 
 /// A prime, so that what is at one offset of the stream is nowhere near it again.
@@ -29,7 +29,7 @@ fn flood_until_the_end(address: SocketAddr, warm: &Sender<()>) -> usize {
         let writing = scope.spawn(|| {
             let mut sent = 0;
             while !over.load(Ordering::Relaxed) {
-                match writer.write(&block[sent % BLOCK_LEN..]) {
+                match retried(|| writer.write(&block[sent % BLOCK_LEN..])) {
                     Ok(length) => sent += length,
                     Err(error) => {
                         // Once the server has answered and closed, it owes the rest of a flood nothing.
@@ -44,7 +44,7 @@ fn flood_until_the_end(address: SocketAddr, warm: &Sender<()>) -> usize {
         let (mut buffer, mut received) = (vec![0; 256 * 1024], 0);
         loop {
             let offset = received % BLOCK_LEN;
-            let length = reader.read(&mut buffer[..BLOCK_LEN - offset]).expect("the end must be no reset");
+            let length = retried(|| reader.read(&mut buffer[..BLOCK_LEN - offset])).expect("the end must be no reset");
             if length == 0 {
                 break;
             }
@@ -119,7 +119,7 @@ fn what_is_in_the_queues_when_the_end_is_asked_for_is_answered() {
     let mut replies: HashSet<Vec<u8>> = HashSet::new();
     let mut buffer = [0; 64];
     for _ in 0..EACH {
-        let length = datagrams.recv(&mut buffer).unwrap();
+        let length = retried(|| datagrams.recv(&mut buffer)).unwrap();
         replies.insert(buffer[..length].to_vec());
     }
     let wanted: HashSet<Vec<u8>> = (0..EACH).map(|number| format!("DATAGRAM {number}").into_bytes()).collect();
@@ -147,7 +147,7 @@ fn idle_connections_end_cleanly_and_at_once() {
     }
     program.signal(Signal::INT);
     for mut client in idle {
-        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+        assert_eq!(retried(|| client.read(&mut [0])).unwrap(), 0);
     }
     let ended = program.wait();
     assert_eq!((ended.code, ended.counter("tcp_finished"), ended.counter("tcp_cut_off")), (Some(0), 50, 0));
@@ -161,7 +161,7 @@ fn a_client_that_does_not_close_is_not_waited_for_long() {
     ping(&mut client, b"hello");
     let ended = program.terminate();
     assert_eq!((ended.code, ended.counter("tcp_finished"), ended.counter("tcp_cut_off")), (Some(0), 1, 0));
-    assert_eq!(client.read(&mut [0]).unwrap(), 0, "a clean end");
+    assert_eq!(retried(|| client.read(&mut [0])).unwrap(), 0, "a clean end");
 }
 
 #[test]

@@ -13,6 +13,10 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use std::os::fd::AsRawFd;
 
+#[path = "common/retried.rs"]
+mod retried;
+use retried::retried;
+
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long the kernel may say nothing before that is taken for its last word. What it has to say it says at once, for
@@ -43,7 +47,7 @@ impl Watched {
 
     fn wait(&mut self, patience: Duration) -> Option<Edge> {
         let mut events = Events::with_capacity(8);
-        self.0.poll(&mut events, Some(patience)).unwrap();
+        retried(|| self.0.poll(&mut events, Some(patience))).unwrap();
         let event = events.iter().next()?;
         assert_eq!(events.iter().count(), 1, "one source, one event, whatever has changed");
         Some(Edge { readable: event.is_readable(), writable: event.is_writable(), read_closed: event.is_read_closed() })

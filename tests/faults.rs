@@ -14,7 +14,7 @@ use rustix::process::Signal;
 
 mod common;
 
-use common::{PATIENCE, Program, SERVER};
+use common::{PATIENCE, Program, SERVER, retried};
 
 /// How long a reply may take while calls fail. Some never come, and each costs the row this much.
 const REPLY_PATIENCE: Duration = Duration::from_millis(60);
@@ -157,7 +157,7 @@ fn row(call: &str, error: &str, when: &str) -> Outcome {
     // One that is still open, for the calls that only the end makes.
     let mut held = common::tcp_client(server.address);
     server.signal(Signal::TERM);
-    let end = held.read(&mut [0; 1]);
+    let end = retried(|| held.read(&mut [0; 1]));
     assert!(matches!(end, Ok(0)), "{name}: the end of a connection was {end:?}");
     drop(held);
     let ended = server.wait();
@@ -180,7 +180,7 @@ fn datagrams(server: SocketAddr, round: usize, patience: Duration, name: &str) -
     }
     let mut buffer = [0; 2048];
     while !owed.is_empty() {
-        let Ok(length) = client.recv(&mut buffer) else { break };
+        let Ok(length) = retried(|| client.recv(&mut buffer)) else { break };
         let answer = String::from_utf8(buffer[..length].to_vec()).unwrap();
         let place = owed.iter().position(|text| text.to_uppercase() == answer);
         owed.remove(place.unwrap_or_else(|| panic!("{name}: {answer:?} answers nothing that is owed")));

@@ -14,7 +14,7 @@ use socket2::SockRef;
 
 mod common;
 mod peers;
-use common::{PATIENCE, Program, pattern, ping, tcp_client, udp_client};
+use common::{PATIENCE, Program, pattern, ping, retried, tcp_client, udp_client};
 use peers::{Victim, may_open, press, small};
 
 /// What a flood and those who watch it know of each other.
@@ -68,7 +68,7 @@ fn pipeliner(address: SocketAddr, course: &Course) {
     std::thread::scope(|scope| {
         scope.spawn(move || {
             let mut buffer = vec![0; 1 << 20];
-            while reader.read(&mut buffer).is_ok_and(|length| length > 0) {}
+            while retried(|| reader.read(&mut buffer)).is_ok_and(|length| length > 0) {}
         });
         while course.goes_on(text.len() as u64) {
             (&writer).write_all(&text).unwrap();
@@ -148,7 +148,7 @@ fn timers_fire_in_every_flood() {
         let (end, sent) = Course::during(program.address, flood, || {
             let mut idle = tcp_client(program.address);
             ping(&mut idle, b"and then idle");
-            idle.read(&mut [0])
+            retried(|| idle.read(&mut [0]))
         });
         assert!(matches!(end, Ok(0)), "{name}: the idle connection was not closed: {end:?}");
         assert!(sent > 100, "{name}: {sent} sent");

@@ -7,8 +7,8 @@ mod common;
 #[cfg(target_os = "linux")]
 mod peers;
 use common::{
-    End, ask, exchange, pattern, raise_descriptors, read_some, rest_of, server, tcp, turn_until, turn_until_quiet, udp,
-    write_some,
+    End, ask, exchange, pattern, raise_descriptors, read_some, rest_of, retried, server, tcp, turn_until,
+    turn_until_quiet, udp, write_some,
 };
 use shout::connections::CHUNK_LEN;
 use shout::server::Server;
@@ -59,7 +59,7 @@ fn what_an_idle_connection_sent_at_the_last_moment_is_answered() {
     let silence = udp(&server);
     silence.set_nonblocking(false).unwrap();
     silence.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-    silence.recv(&mut [0]).unwrap_err();
+    retried(|| silence.recv(&mut [0])).unwrap_err();
     for client in &mut clients {
         assert_eq!(write_some(client, b"not idle"), 8);
     }
@@ -149,7 +149,7 @@ fn who_gives_way_is_answered_first() {
     let silence = udp(&server);
     silence.set_nonblocking(false).unwrap();
     silence.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-    silence.recv(&mut [0]).unwrap_err();
+    retried(|| silence.recv(&mut [0])).unwrap_err();
     // The next turn finds both: the newcomer, and what the longest-idle is now owed an answer to.
     assert_eq!(write_some(&mut leaving, b"my last words"), 13);
     let mut newcomer = tcp(&server);
@@ -220,14 +220,14 @@ mod without_an_event {
     use std::io::{ErrorKind, Read, Write};
 
     use super::SMALL_BUFFERS;
-    use crate::common::{Program, pattern, ping, tcp_client};
+    use crate::common::{Program, pattern, ping, retried, tcp_client};
 
     #[test]
     fn an_idle_connection_is_closed() {
         let program = Program::start(&["--idle-timeout", "200ms"]);
         let mut client = tcp_client(program.address);
         ping(&mut client, b"and then idle");
-        assert_eq!(client.read(&mut [0]).unwrap(), 0, "a clean end");
+        assert_eq!(retried(|| client.read(&mut [0])).unwrap(), 0, "a clean end");
         assert_eq!(program.terminate().counter("tcp_closed_idle"), 1);
     }
 
@@ -237,7 +237,7 @@ mod without_an_event {
         let mut client = tcp_client(program.address);
         let text = pattern(1 << 20);
         let error = loop {
-            if let Err(error) = client.write(&text) {
+            if let Err(error) = retried(|| client.write(&text)) {
                 break error;
             }
         };
@@ -268,7 +268,7 @@ mod descriptors {
     use rustix::process::{Resource, Rlimit, prlimit};
 
     use super::SMALL_BUFFERS;
-    use crate::common::{PATIENCE, Program, pattern, ping, ping_udp, tcp_client, udp_client};
+    use crate::common::{PATIENCE, Program, pattern, ping, ping_udp, retried, tcp_client, udp_client};
     use std::net::{Shutdown, TcpStream};
     use std::time::Duration;
 
@@ -348,7 +348,7 @@ mod descriptors {
         }
         assert_eq!(program.counter("tcp_closed_for_room"), 3);
         for client in &mut clients[..3] {
-            assert_eq!(client.read(&mut [0]).unwrap(), 0, "a clean end");
+            assert_eq!(retried(|| client.read(&mut [0])).unwrap(), 0, "a clean end");
         }
     }
 

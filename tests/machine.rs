@@ -2,14 +2,14 @@
 #![cfg(target_os = "linux")]
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 mod common;
-use common::{PATIENCE, Program, SERVER, ping, ping_udp, raise_descriptors, tcp_client, udp_client};
+use common::{PATIENCE, Program, SERVER, ping, ping_udp, raise_descriptors, retried, tcp_client, udp_client};
 
 /// Where Debian's package `faketime` puts the library that a program is started with.
 fn faketime() -> Option<PathBuf> {
@@ -65,7 +65,7 @@ fn timers_run_while_the_wall_clock_goes_back() {
     let mut client = tcp_client(server.address);
     assert_eq!(ping(&mut client, b"hello"), b"HELLO");
     fs::write(&offset.0, "-10d\n").unwrap();
-    let end = std::io::Read::read(&mut client, &mut [0; 1]);
+    let end = retried(|| client.read(&mut [0; 1]));
     assert!(matches!(end, Ok(0)), "the idle connection was not closed within {PATIENCE:?}: {end:?}");
     assert_eq!(server.terminate().counter("tcp_closed_idle"), 1);
 }

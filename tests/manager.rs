@@ -6,9 +6,11 @@ use std::time::Instant;
 
 use rustix::process::Signal;
 
+mod common;
 mod launcher;
 
-use launcher::{PATIENCE, Server, command, holding, let_go, retried};
+use common::retried;
+use launcher::{PATIENCE, Server, command, holding, let_go};
 
 /// A socket that stands in for the service manager, and its name in the abstract namespace.
 fn manager(test: &str) -> (UnixDatagram, String) {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 mod common;
 mod namespace;
-use common::{Lines, PATIENCE, assert_same, pattern, tcp_client};
+use common::{Lines, PATIENCE, assert_same, pattern, retried, tcp_client};
 use namespace::{Namespace, PORT};
 
 /// Where the server listens, at the far end of the wire.
@@ -97,7 +97,7 @@ fn collect(socket: &UdpSocket, into: &mut HashMap<Vec<u8>, u64>) -> u64 {
     let mut buffer = vec![0; 65_536];
     let mut count = 0;
     loop {
-        match socket.recv(&mut buffer) {
+        match retried(|| socket.recv(&mut buffer)) {
             Ok(length) => {
                 *into.entry(buffer[..length].to_vec()).or_default() += 1;
                 count += 1;

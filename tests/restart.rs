@@ -8,10 +8,12 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
+mod common;
 mod launcher;
 
+use common::retried;
 use launcher::load::under_load;
-use launcher::{PATIENCE, Server, can_run, command, descriptors, holding, let_go, passing, retried, sockets};
+use launcher::{PATIENCE, Server, can_run, command, descriptors, holding, let_go, passing, sockets};
 
 /// How often the server is replaced under load.
 const RESTARTS: usize = 6;

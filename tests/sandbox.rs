@@ -13,10 +13,8 @@ use rustix::process::Signal;
 mod common;
 mod launcher;
 
-use common::raise_descriptors;
-use launcher::{
-    PATIENCE, PLAIN, SERVER, Server, can_run, command, descriptors, holding, passing, passing_to, retried, sockets,
-};
+use common::{raise_descriptors, retried};
+use launcher::{PATIENCE, PLAIN, SERVER, Server, can_run, command, descriptors, holding, passing, passing_to, sockets};
 
 /// Every way in which the loop moves bytes and waits.
 const WAYS: [&[&str]; 9] = [

@@ -20,8 +20,8 @@ use shout::config::Config;
 mod common;
 mod launcher;
 
-use common::{ping, ping_udp, tcp_client, udp_client};
-use launcher::{PATIENCE, SERVER, Server, can_run, descriptors, has_sandbox, passing_to, retried, sockets};
+use common::{ping, ping_udp, retried, tcp_client, udp_client};
+use launcher::{PATIENCE, SERVER, Server, can_run, descriptors, has_sandbox, passing_to, sockets};
 
 /// How the unit names the server, which systemd finds where programs are.
 const NAMED: &str = "shout-server";

@@ -101,7 +101,7 @@ fn serve(listener: &TcpListener, budget: usize, ended: &AtomicBool) {
     }
     while !ended.load(Ordering::Relaxed) {
         let patience = if connections.has_work() { Duration::ZERO } else { Duration::from_millis(10) };
-        poll.poll(&mut events, Some(patience)).unwrap();
+        common::retried(|| poll.poll(&mut events, Some(patience))).unwrap();
         for event in &events {
             let token: Token = event.token();
             connections.note(token, event.is_readable(), event.is_writable(), event.is_read_closed());

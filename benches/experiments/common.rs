@@ -1,5 +1,5 @@
 //! What every experiment does: ask for a prediction, measure, show the answer as text and, if asked, as a picture.
-#![allow(dead_code, reason = "each experiment uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each experiment uses a part of it")]
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -10,6 +10,10 @@ use shout::config::Config;
 use shout::report::Board;
 use shout::server::Server;
 use shout::sockets;
+
+#[path = "../../tests/common/retried.rs"]
+mod retried;
+pub(crate) use retried::retried;
 
 /// Measures what its first lines ask about.
 #[derive(Debug, clap::Parser)]

@@ -75,7 +75,8 @@ fn serve(poll: &mut Poll, stream: &mut TcpStream, sees_hint: bool, has_ready_que
     loop {
         // What the budget cut off is remembered by us, and by nobody else.
         let is_queued = next == Next::Again && has_ready_queue;
-        poll.poll(&mut events, Some(if is_queued { Duration::ZERO } else { PATIENCE })).unwrap();
+        let patience = if is_queued { Duration::ZERO } else { PATIENCE };
+        common::retried(|| poll.poll(&mut events, Some(patience))).unwrap();
         if events.is_empty() && !is_queued {
             return (false, counters);
         }
@@ -114,7 +115,7 @@ fn budget(is_right: bool) -> f64 {
 fn for_each_edge(poll: &mut Poll, is_right: bool, mut take: impl FnMut() -> std::io::Result<()>) -> f64 {
     let (mut events, mut taken) = (Events::with_capacity(8), 0);
     loop {
-        poll.poll(&mut events, Some(PATIENCE)).unwrap();
+        common::retried(|| poll.poll(&mut events, Some(PATIENCE))).unwrap();
         if events.is_empty() {
             return f64::from(taken) / 4.0;
         }

@@ -34,7 +34,7 @@ fn main() {
         for _ in 0..datagrams {
             trips.push(common::micros(|| {
                 client.send(&[b'a'; 64]).unwrap();
-                client.recv(&mut buffer).unwrap();
+                common::retried(|| client.recv(&mut buffer)).unwrap();
             }));
         }
         ended.store(true, Ordering::Relaxed);

@@ -52,7 +52,7 @@ fn run(flags: &[&str], time: Duration) -> (Vec<f64>, f64) {
         while start.elapsed() < time {
             times.push(common::micros(|| {
                 client.send(&[b'a'; 64]).unwrap();
-                client.recv(&mut buffer).unwrap();
+                common::retried(|| client.recv(&mut buffer)).unwrap();
             }));
         }
         ended.store(true, Ordering::Relaxed);

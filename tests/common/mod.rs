@@ -21,10 +21,12 @@ use shout::sockets;
 
 mod process;
 mod program;
+mod retried;
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use {
     process::raise_descriptors,
     program::{Ended, Lines, Program, SERVER},
+    retried::retried,
 };
 
 /// How long anything is waited for before the test fails.
@@ -190,7 +192,7 @@ pub(crate) fn ping(client: &mut TcpStream, text: &[u8]) -> Vec<u8> {
 pub(crate) fn ping_udp(client: &UdpSocket, address: SocketAddr, text: &[u8]) -> Vec<u8> {
     client.send_to(text, address).unwrap();
     let mut buffer = vec![0; 65_536];
-    let (length, from) = client.recv_from(&mut buffer).unwrap();
+    let (length, from) = retried(|| client.recv_from(&mut buffer)).unwrap();
     assert_eq!(from, address, "somebody else answered");
     buffer.truncate(length);
     buffer

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
-use super::{PATIENCE, retried};
+use super::PATIENCE;
+use crate::common::retried;
 
 /// How many answers each kind of client must get between two restarts.
 const ANSWERS_BETWEEN: usize = 50;

@@ -176,16 +176,6 @@ pub(crate) fn let_go((mut peer, owed): (TcpStream, usize)) {
     assert!(answer.len() <= owed && answer.iter().all(|&byte| byte == b'X'));
 }
 
-/// Repeats a call that was interrupted. One with a time limit is, whenever the process is stopped for a moment.
-pub(crate) fn retried<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
-    }
-}
-
 /// Whether a command runs and succeeds here; prints why a test is skipped if not.
 pub(crate) fn can_run<I: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = I>) -> bool {
     let can = Command::new(program).args(arguments).output().is_ok_and(|run| run.status.success());

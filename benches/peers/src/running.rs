@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use shout::target::Protocol;
+use shout_load::sockets::retried;
 
 /// How often a server is started, or a port picked, before giving up.
 ///
@@ -143,7 +144,7 @@ fn echoes_a_datagram(address: SocketAddr) -> io::Result<()> {
     socket.connect(address)?;
     socket.set_read_timeout(Some(PROBE_WAIT))?;
     socket.send(b"ready?")?;
-    socket.recv(&mut [0; 16]).map(drop)
+    retried(|| socket.recv(&mut [0; 16])).map(drop)
 }
 
 /// The address in `NAME listening on udp+tcp ADDRESS:PORT`, unless its port is still 0.

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use peers::running::Running;
+use shout_load::sockets::retried;
 
 const PEERS: [&str; 4] = [
     env!("CARGO_BIN_EXE_blocking"),
@@ -62,7 +63,7 @@ fn datagrams_of_every_size_come_back_one_for_one() {
         let all_bytes: Vec<u8> = (0..=255).collect();
         for request in [vec![], vec![b'z'], all_bytes, text(1_472), text(LARGEST_DATAGRAM)] {
             socket.send(&request).unwrap();
-            let length = socket.recv(&mut reply).unwrap();
+            let length = retried(|| socket.recv(&mut reply)).unwrap();
             assert!(reply[..length] == upper(&request), "{name}: {} bytes in, {length} out", request.len());
         }
     });
@@ -79,7 +80,7 @@ fn datagrams_sent_together_stay_apart() {
         }
         let mut reply = [0; 64];
         for index in 0..TOGETHER {
-            let length = socket.recv(&mut reply).unwrap();
+            let length = retried(|| socket.recv(&mut reply)).unwrap();
             assert_eq!(reply[..length], vec![b'A'; usize::from(index)], "{name}: reply {index}");
         }
     });
@@ -100,7 +101,7 @@ fn a_stream_that_was_blocked_and_half_closed_is_answered_in_full() {
         stream.set_write_timeout(Some(BLOCKED)).unwrap();
         let mut sent = 0;
         let blocked = loop {
-            match stream.write(&request[sent..]) {
+            match retried(|| stream.write(&request[sent..])) {
                 Ok(length) => sent += length,
                 Err(error) => break error.kind(),
             }

@@ -6,6 +6,9 @@
 
 mod datagram;
 mod matching;
+#[cfg(test)]
+#[path = "../../../tests/common/retried.rs"]
+mod retried;
 mod server;
 mod show;
 mod signals;

@@ -258,6 +258,7 @@ fn read_lines(server: &Server, connection: &mut BufReader<TcpStream>, text: &[u8
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::retried::retried;
     use std::net::TcpListener;
 
     const PATIENCE: Duration = Duration::from_secs(60);
@@ -297,7 +298,7 @@ mod tests {
         let mut left = bytes;
         while left > 0 {
             let part = buffer.len().min(left);
-            let length = connection.read(&mut buffer[..part]).unwrap();
+            let length = retried(|| connection.read(&mut buffer[..part])).unwrap();
             if length == 0 {
                 return;
             }

@@ -10,7 +10,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use common::{Running, all, assert_ended, client, patient_client, piped_client, refusing_tcp, serve_tcp, shout, text};
+use common::{
+    Running, all, assert_ended, client, patient_client, piped_client, refusing_tcp, retried, serve_tcp, shout, text,
+};
 use rustix::process::Signal;
 
 fn url(port: u16) -> String {
@@ -151,7 +153,7 @@ fn a_server_that_closes_early_is_1_though_stdin_stays_open() {
 fn a_server_that_resets_is_1_though_stdin_stays_open() {
     // Closing with unread input resets the connection.
     let port = serve_tcp(|connection| {
-        connection.peek(&mut [0]).unwrap();
+        retried(|| connection.peek(&mut [0])).unwrap();
     });
     let mut client = Running::start(&mut piped_client(&[&url(port)]));
     let mut stdin = client.stdin();

@@ -15,6 +15,7 @@ use crate::clock::{Clock, Nanos};
 use crate::host::{self, Cpu};
 use crate::pace::{Pace, Pacer};
 use crate::report::trust::Spread;
+use crate::sockets::retried;
 
 /// Readings of the clock, for its mean cost: some 50 µs.
 const READINGS: u32 = 1000;
@@ -104,7 +105,7 @@ fn echoes(clock: Clock, pinned_to: Option<Cpu>) -> io::Result<(Spread, Spread)> 
         if let Some(taken) = pinned_to {
             let _ = (0..MOST_PROCESSORS).filter(|&cpu| cpu != taken).any(|cpu| host::pin(None, cpu));
         }
-        while let Ok(1) = echo.recv(&mut [0; 2]) {
+        while let Ok(1) = retried(|| echo.recv(&mut [0; 2])) {
             if echo.send(&clock.now().to_ne_bytes()).is_err() {
                 break;
             }

@@ -12,6 +12,18 @@ pub use opening::{CONNECT_TIMEOUT, Dialled, Dialler, Opened, Opening};
 pub use source::{Sources, has_no_port};
 pub use streams::StreamLane;
 
+/// Repeats a call that was interrupted. A receive or send with a time limit is, without any handler, whenever the process
+/// is stopped and continued, and whenever its machine is frozen for a moment (signal(7)); that is no answer of a peer's.
+/// The limit begins anew each time.
+pub fn retried<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
+}
+
 /// What became of an attempt to send everything in an outbox.
 #[derive(Debug)]
 pub struct Flush {

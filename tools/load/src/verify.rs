@@ -23,6 +23,7 @@ use self::expected::Case;
 use self::peer::Peer;
 use self::report::{Outcome, Report};
 use crate::run::exit;
+use crate::sockets::retried;
 
 /// The options of the conformance suite.
 #[derive(Debug, Clone, Args)]
@@ -158,7 +159,7 @@ impl Transport {
                     socket.connect(peer.address).map_err(|error| error.to_string())?;
                     for _ in 0..2 {
                         socket.send(WORD).map_err(|error| error.to_string())?;
-                        match socket.recv(&mut [0; 64]) {
+                        match retried(|| socket.recv(&mut [0; 64])) {
                             Ok(_) => return Ok(()),
                             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                                 return Err(error.to_string());

@@ -11,6 +11,10 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+#[path = "../../../../tests/common/retried.rs"]
+mod retried;
+pub(crate) use retried::retried;
+
 /// Nothing here takes a second; whoever waits this long hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -127,7 +131,7 @@ pub(crate) fn serve_udp<T: Send + 'static>(
 /// The next datagram.
 pub(crate) fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
     let mut buffer = vec![0; 65_536];
-    let (length, peer) = socket.recv_from(&mut buffer).unwrap();
+    let (length, peer) = retried(|| socket.recv_from(&mut buffer)).unwrap();
     buffer.truncate(length);
     (buffer, peer)
 }
@@ -159,7 +163,7 @@ pub(crate) fn all(mut pipe: impl Read) -> Vec<u8> {
 pub(crate) fn shout(mut connection: TcpStream) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        let length = connection.read(&mut buffer).unwrap();
+        let length = retried(|| connection.read(&mut buffer)).unwrap();
         if length == 0 {
             return;
         }

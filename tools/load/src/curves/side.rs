@@ -14,6 +14,7 @@ use crate::plan::{Plan, nanos};
 use crate::program::{Refused, Signals, start_own_server};
 use crate::report::document::Document;
 use crate::run::{Context, Failure, Session};
+use crate::sockets::retried;
 
 /// How long a command has to start a server that answers.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -191,7 +192,7 @@ fn answers(address: SocketAddr, protocol: Protocol) -> bool {
             socket.connect(address)?;
             socket.set_read_timeout(Some(ANSWER))?;
             socket.send(b"a")?;
-            socket.recv(&mut [0; 8])
+            retried(|| socket.recv(&mut [0; 8]))
         };
         ask().is_ok()
     };

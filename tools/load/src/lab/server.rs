@@ -16,6 +16,7 @@ use super::faults::Faults;
 use super::key::{AnswerKey, SCHEMA, StallKey, Stalls};
 use super::streams::{Position, Step, Streams};
 use crate::clock::{Clock, Nanos};
+use crate::sockets::retried;
 
 /// Each connection has a thread.
 const MOST_CONNECTIONS: usize = 2_000;
@@ -217,7 +218,7 @@ impl Lab {
                     Step::Close => {
                         stream.shutdown(Shutdown::Write)?;
                         stream.set_read_timeout(Some(LINGER))?;
-                        while stream.read(&mut buffer)? > 0 {}
+                        while retried(|| stream.read(&mut buffer))? > 0 {}
                         return Ok(());
                     }
                 }

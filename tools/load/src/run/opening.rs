@@ -13,7 +13,7 @@ use crate::host::{self, Cpu};
 use crate::observer::{FEWEST_FOR_MEMORY, Footprint, Memory};
 use crate::payload::Payload;
 use crate::plan::{Crowd, Plan};
-use crate::sockets::has_no_port;
+use crate::sockets::{has_no_port, retried};
 use crate::team::Team;
 
 /// Files that a run opens besides its sockets: polls, timers, standard streams, `/proc`, and some to spare.
@@ -145,7 +145,7 @@ fn answers_datagrams(address: SocketAddr) -> io::Result<bool> {
         let mut probe = Vec::new();
         payload.append(crate::payload::Identity { lane: 0, sequence }, &mut probe);
         socket.send(&probe)?;
-        match socket.recv(&mut [0; 64]) {
+        match retried(|| socket.recv(&mut [0; 64])) {
             Ok(_) => return Ok(true),
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(false),
             Err(_) => {}

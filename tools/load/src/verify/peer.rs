@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::difference::{Difference, bytes};
 use super::expected::Case;
+use crate::sockets::retried;
 
 /// How long a server is listened to that should say nothing more. A surplus answer that takes longer is not noticed.
 pub const QUIET: Duration = Duration::from_millis(300);
@@ -47,7 +48,7 @@ impl Peer {
     /// The next datagram from the server; `None` if none comes in time.
     pub fn receive(&self, socket: &UdpSocket) -> Result<Option<Vec<u8>>, Difference> {
         let mut buffer = vec![0; RECEIVE_ROOM];
-        match socket.recv_from(&mut buffer) {
+        match retried(|| socket.recv_from(&mut buffer)) {
             Ok((_, from)) if from != self.address => {
                 Err(Difference::new(format!("an answer from {}", self.address), format!("one from {from}")))
             }
@@ -152,7 +153,7 @@ impl Connection {
     pub fn hear_end(&self) -> Result<(), Difference> {
         let expected = "the end of the stream after the last byte";
         let mut surplus = [0; 64];
-        match (&self.stream).read(&mut surplus) {
+        match retried(|| (&self.stream).read(&mut surplus)) {
             Ok(0) => Ok(()),
             Ok(length) => Err(Difference::new(expected, format!("{} more", bytes(length)))),
             Err(error) if is_timeout(&error) => {

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
+use shout_load::sockets::retried;
 use shout_load::verify::report::{Outcome, Report};
 
 use crate::lab::Lab;
@@ -232,7 +233,7 @@ fn socat_with_tr_knows_no_empty_and_no_long_datagram() {
     probe.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let answered = (0..1_000_000).any(|_| {
         std::thread::yield_now();
-        probe.send(b"x").is_ok() && probe.recv(&mut [0; 8]).is_ok()
+        probe.send(b"x").is_ok() && retried(|| probe.recv(&mut [0; 8])).is_ok()
     });
     assert!(answered, "socat does not come up");
     let (report, code) = verify(&[&format!("udp://127.0.0.1:{}", server.port)]);
