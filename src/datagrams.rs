@@ -17,13 +17,12 @@ use crate::ratelimit::RateLimit;
 use crate::trace::{self, DatagramsEnd, Event};
 use crate::uppercase::{self, Case};
 
-/// The fewest messages to ask for. One alone would need a second call to learn that there is no other; asked for two, the
-/// kernel says so with the first. With one datagram in flight that is 5 % of the server's time.
-const WIDTH_MIN: usize = 2;
+mod width;
+pub use width::TURN_WORK_MAX;
+use width::{MESSAGE_WORK_MIN, Width};
 
-/// The most datagrams after which a turn receives no more: a third of a millisecond of them when they come one by one.
-/// Connections wait as long.
-const DATAGRAMS_MAX: usize = 128;
+/// The most attempts of one turn: each counts as a message would.
+const ATTEMPTS_MAX: usize = TURN_WORK_MAX / MESSAGE_WORK_MIN;
 
 /// How long receiving pauses when a whole turn of attempts has failed: an error that stays would keep the loop busy.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -90,8 +89,8 @@ pub struct Datagrams {
     paused_until: Option<Instant>,
     /// The send buffer may have room.
     writable: bool,
-    /// How many messages to ask for. Few while that is enough: the preparation of each costs time.
-    width: usize,
+    /// How many messages to ask for.
+    width: Width,
     /// Whether the device has said that it cannot send runs.
     runs_refused: bool,
 }
@@ -110,7 +109,7 @@ impl Datagrams {
             left: false,
             paused_until: None,
             writable: true,
-            width: WIDTH_MIN,
+            width: Width::new(),
             runs_refused: false,
         }
     }
@@ -160,11 +159,11 @@ impl Datagrams {
         if self.paused_until.is_some_and(|end| end <= now) {
             self.paused_until = None;
         }
-        let (mut received, errors_before) = (0, counters.udp_receive_errors);
-        while self.send(io, counters) && self.readable && self.paused_until.is_none() && received < DATAGRAMS_MAX {
-            received += self.receive(io, now, counters);
+        let (mut work, errors_before) = (0, counters.udp_receive_errors);
+        while self.send(io, counters) && self.readable && self.paused_until.is_none() && work < TURN_WORK_MAX {
+            work += self.receive(io, now, counters);
         }
-        if counters.udp_receive_errors - errors_before >= DATAGRAMS_MAX as u64 {
+        if counters.udp_receive_errors - errors_before >= ATTEMPTS_MAX as u64 {
             self.paused_until = Some(now + PAUSE);
         }
         trace::since_poll(|| Event::Datagrams { end: self.end() });
@@ -179,37 +178,38 @@ impl Datagrams {
         }
     }
 
-    /// Receives one batch and prepares its replies. How many datagrams it was, or one for a failed attempt.
+    /// Receives one batch and prepares its replies. How much work it is.
     fn receive(&mut self, io: &mut impl DatagramIo, now: Instant, counters: &mut Counters) -> usize {
         self.batch.clear();
         self.replies.list.clear();
         self.replies.parts.clear();
         self.unsent = 0;
-        let width = self.width.min(io.messages_max());
+        let width = self.width.next(io.messages_max());
         let outcome = io.receive(&mut self.batch, width);
         trace::span(|| received_event(&self.batch.messages, width));
         if let Err(error) = outcome {
             match error.kind() {
                 io::ErrorKind::WouldBlock => {
                     self.readable = false;
-                    self.width = WIDTH_MIN;
+                    self.width.note(0, width);
                 }
                 io::ErrorKind::Interrupted => {}
                 // An error that some earlier reply met on its way. It is consumed now, and the queue is still there.
                 _ => counters.udp_receive_errors += 1,
             }
-            return 1;
+            return MESSAGE_WORK_MIN;
         }
         let messages = self.batch.messages.len();
         // A batch that is not full means that the queue is empty, and saves the call that would only say so.
         self.readable = messages == width;
-        self.width = if messages == width { (2 * width).min(MESSAGES_MAX) } else { messages.max(WIDTH_MIN) };
+        self.width.note(messages, width);
         counters.udp_dropped_by_kernel = io.kernel_drops();
         let segments_max = if self.runs_refused { 1 } else { io.segments_max() };
-        let mut datagrams = 0;
+        let (mut datagrams, mut work) = (0, 0);
         for index in 0..messages {
             let message = self.batch.messages[index];
             let count = datagrams_in(message.length, message.segment);
+            work += self.width.weigh(message.length, count);
             datagrams += count;
             counters.udp_received += count as u64;
             counters.udp_received_bytes += message.length as u64;
@@ -218,7 +218,7 @@ impl Datagrams {
             }
         }
         counters.histograms.udp_receive_datagrams.record(datagrams as u64);
-        datagrams
+        work
     }
 
     /// What of a message of `count` datagrams is to be answered, by the rules. The rest is counted.

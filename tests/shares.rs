@@ -8,8 +8,10 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
+use shout::batch::DATAGRAM_MAX;
 use shout::connections::SHARED_BYTES_MAX;
 use shout::counters::Counters;
+use shout::datagrams::TURN_WORK_MAX;
 use shout::server::Server;
 use socket2::SockRef;
 
@@ -20,8 +22,12 @@ use common::{PATIENCE, read_some, receive, server, tcp, udp, write_some};
 /// what the flood gets done until then is none of the server's doing.
 const QUESTIONS: usize = 51;
 
-/// The most datagrams of a turn: it receives no more behind 128, and a batch has at most 64.
+/// The most small datagrams of a turn: it receives no more behind 128, and a batch has at most 64.
 const TURN_DATAGRAMS: u64 = 127 + 64;
+
+/// The most bytes of a turn's datagrams, whatever their lengths: it receives no more behind 64 KiB, and a batch of the
+/// longest has two.
+const TURN_DATAGRAM_BYTES: u64 = (TURN_WORK_MAX + 2 * DATAGRAM_MAX) as u64;
 
 /// The most connections that a turn accepts.
 const TURN_ACCEPTS: u64 = 16;
@@ -38,14 +44,37 @@ impl Flood for Quiet {
     fn go_on(&mut self, _: SocketAddr) {}
 }
 
-/// One socket that sends and never reads an answer.
-struct Datagrams(UdpSocket);
+/// One socket that sends datagrams of a length, so many before each question, and never reads an answer.
+struct Datagrams {
+    socket: UdpSocket,
+    length: usize,
+    count: u64,
+}
 
 impl Flood for Datagrams {
     fn go_on(&mut self, address: SocketAddr) {
-        for _ in 0..3 * TURN_DATAGRAMS {
+        for _ in 0..self.count {
             // What finds no room has been sent too much already.
-            let _ = self.0.send_to(&[b'f'; 64], address);
+            let _ = self.socket.send_to(&vec![b'f'; self.length], address);
+        }
+    }
+}
+
+/// One socket whose datagrams the kernel merges: trains of 64, each of which is one message to the server.
+#[cfg(target_os = "linux")]
+struct Trains(shout::batch::Linux);
+
+#[cfg(target_os = "linux")]
+impl Flood for Trains {
+    fn go_on(&mut self, address: SocketAddr) {
+        use shout::batch::{DatagramIo as _, Replies, Reply};
+        const SEGMENT: usize = 1_000;
+        let train = vec![b'f'; 64 * SEGMENT];
+        let parts = std::iter::once(0..train.len()).collect();
+        let list = vec![Reply { peer: address, local: None, parts: 0..1, segment: SEGMENT, length: train.len() }];
+        let replies = Replies { list, parts };
+        for _ in 0..16 {
+            let _ = self.0.send(&train, &replies, 0);
         }
     }
 }
@@ -111,6 +140,7 @@ impl Victim {
 struct Work {
     turns: u64,
     datagrams: u64,
+    datagram_bytes: u64,
     bytes: u64,
     accepts: u64,
     processor: Duration,
@@ -136,6 +166,7 @@ fn work(server: &mut Server, flood: &mut dyn Flood, victim: &mut Victim) -> Work
     Work {
         turns: grown(|counters| counters.turns),
         datagrams: grown(|counters| counters.udp_received),
+        datagram_bytes: grown(|counters| counters.udp_received_bytes),
         bytes: grown(|counters| counters.tcp_received_bytes),
         accepts: grown(|counters| counters.tcp_accepted + counters.tcp_accept_skipped),
         processor: spent,
@@ -157,6 +188,7 @@ fn usual(server: &mut Server, flood: &mut dyn Flood, victim: &mut Victim) -> Wor
     Work {
         turns: median(|work| work.turns),
         datagrams: median(|work| work.datagrams),
+        datagram_bytes: median(|work| work.datagram_bytes),
         bytes: median(|work| work.bytes),
         accepts: median(|work| work.accepts),
         processor: times[QUESTIONS * 9 / 10],
@@ -187,9 +219,28 @@ fn compare(what: &str, victim: fn(&Server) -> Victim, flood: impl Fn(&Server) ->
 
 #[test]
 fn a_stream_is_answered_behind_one_turn_of_a_flood_of_datagrams() {
-    let work = compare("UDP flood, TCP", TCP, |server| Box::new(Datagrams(udp(server))));
+    let flood = |socket| Datagrams { socket, length: 64, count: 3 * TURN_DATAGRAMS };
+    let work = compare("UDP flood, TCP", TCP, |server| Box::new(flood(udp(server))));
     assert_eq!(work.turns, 1, "{work:?}");
     assert!((100..=TURN_DATAGRAMS).contains(&work.datagrams), "{work:?}");
+}
+
+#[test]
+fn a_stream_is_answered_behind_few_long_datagrams() {
+    let flood = |socket| Datagrams { socket, length: DATAGRAM_MAX, count: 8 };
+    let work = compare("UDP flood of the longest, TCP", TCP, |server| Box::new(flood(udp(server))));
+    assert_eq!(work.turns, 1, "{work:?}");
+    assert!((2 * DATAGRAM_MAX as u64..=TURN_DATAGRAM_BYTES).contains(&work.datagram_bytes), "{work:?}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_stream_is_answered_behind_few_merged_datagrams() {
+    let trains =
+        || Trains(shout::batch::Linux::new(mio::net::UdpSocket::bind(([127, 0, 0, 1], 0).into()).unwrap()).unwrap());
+    let work = compare("UDP flood in trains, TCP", TCP, |_| Box::new(trains()));
+    assert_eq!(work.turns, 1, "{work:?}");
+    assert!((64_000..=TURN_DATAGRAM_BYTES).contains(&work.datagram_bytes), "{work:?}");
 }
 
 #[test]

@@ -74,7 +74,7 @@ fn turn(case: Case, mut script: Script, messages: &[(Message, Vec<u8>)]) -> (Scr
     let rules = Rules { case, refused_port: Some(12000), rate_limit: None };
     let mut datagrams = Datagrams::new(rules, &script, Instant::now());
     // As after a burst: the whole queue comes in one batch.
-    datagrams.width = 16;
+    datagrams.width.note(8, 8);
     let mut counters = Counters::default();
     datagrams.turn(&mut script, Instant::now(), &mut counters);
     (script, datagrams, counters)
@@ -200,10 +200,32 @@ fn unicode_answers_of_another_length_leave_alone_or_are_dropped_if_no_datagram_h
 
 #[test]
 fn a_bound_ends_the_turn_and_leaves_work() {
-    let many: Vec<_> = (0..DATAGRAMS_MAX + 100).map(|_| message(1, "x", 0)).collect();
+    let many: Vec<_> = (0..ATTEMPTS_MAX + 100).map(|_| message(1, "x", 0)).collect();
     let (script, datagrams, counters) = turn(Case::Ascii, RUNS, &many);
-    assert!(counters.udp_received as usize >= DATAGRAMS_MAX && !script.incoming.is_empty());
+    assert!(counters.udp_received as usize >= ATTEMPTS_MAX && !script.incoming.is_empty());
     assert!(datagrams.has_work(), "no event follows a partial drain");
+}
+
+#[test]
+fn long_messages_are_received_two_at_a_time_and_so_for_a_while_behind_them() {
+    let long = "x".repeat(DATAGRAM_MAX);
+    let many = [message(1, &long, 0), message(1, &long, 0), message(1, &long, 0), message(1, &long, 0)];
+    let mut script = Script { segments_max: 64, ..Script::default() };
+    let rules = Rules { case: Case::Ascii, refused_port: None, rate_limit: None };
+    let mut datagrams = Datagrams::new(rules, &script, Instant::now());
+    let mut counters = Counters::default();
+    let mut received_in_a_turn = |script: &mut Script, messages: &[(Message, Vec<u8>)]| {
+        script.incoming = messages.iter().cloned().collect();
+        let before = counters.udp_received;
+        datagrams.readable = true;
+        datagrams.turn(script, Instant::now(), &mut counters);
+        counters.udp_received - before
+    };
+    assert_eq!(received_in_a_turn(&mut script, &many), 2);
+    // Whoever mixes them with short ones gets no wide batch of long ones either.
+    let short: Vec<_> = (0..64).map(|_| message(1, "x", 0)).collect();
+    assert_eq!(received_in_a_turn(&mut script, &short), 64);
+    assert_eq!(received_in_a_turn(&mut script, &many), 2);
 }
 
 #[test]

@@ -32,8 +32,12 @@ const QUEUE_MAX: usize = 1_000;
 /// The most segments that the kernel merges, and the most bytes.
 const SEGMENTS_MAX: usize = 64;
 
-/// A turn that has received so many receives no more.
-const DATAGRAMS_MAX: u64 = 128;
+/// A turn that has done so much work, in bytes, receives no more.
+const TURN_WORK_MAX: usize = 64 * 1024;
+
+/// The work of a message, and of each datagram in it, is no less than this however short they are.
+const MESSAGE_WORK_MIN: usize = 512;
+const DATAGRAM_WORK_MIN: usize = 64;
 
 /// How many messages may be asked for before any has come: two, for one alone would not show that there is no other.
 const WIDTH_MIN: usize = 2;
@@ -82,8 +86,10 @@ pub struct Udp {
     pub found_empty: bool,
     /// How many messages the next receive may ask for, and must.
     width: RangeInclusive<usize>,
-    /// Datagrams received in this turn.
-    pub received_this_turn: u64,
+    /// The work received in this turn.
+    pub work_this_turn: usize,
+    /// The work of the heaviest message ever.
+    heaviest: usize,
     /// What the counters must say at the end.
     pub tally: Counters,
 }
@@ -106,7 +112,8 @@ impl Udp {
             open: true,
             found_empty: false,
             width: 1..=WIDTH_MIN,
-            received_this_turn: 0,
+            work_this_turn: 0,
+            heaviest: MESSAGE_WORK_MIN,
             tally: Counters::default(),
         }
     }
@@ -254,8 +261,8 @@ impl Kernel {
         if self.has_left_queues() {
             self.violate(Oracle::Stopping, "datagrams are received that are the next server's");
         }
-        if self.udp.received_this_turn >= DATAGRAMS_MAX {
-            self.violate(Oracle::Budget, format!("{DATAGRAMS_MAX} datagrams are not enough for a turn"));
+        if self.udp.work_this_turn >= TURN_WORK_MAX {
+            self.violate(Oracle::Budget, format!("{TURN_WORK_MAX} bytes of datagrams are not enough for a turn"));
         }
         if !self.udp.owed.is_empty() {
             self.violate(Oracle::Datagrams, format!("receives while it owes {:?}", self.udp.owed));
@@ -279,10 +286,7 @@ impl Kernel {
         self.udp.runs_known_refused = self.udp.runs_refused;
         let arrived: Vec<Arrived> = self.udp.queue.drain(..count).collect();
         self.udp.found_empty |= count < width;
-        // The preparation of each message costs time, and so does each call.
-        let most = WIDTH_MIN.max(if count == width { 2 * count } else { count });
-        let least = if count == width { most.min(self.knobs.udp.messages_max) } else { 1 };
-        self.udp.width = least..=most;
+        self.expect_width(count, count == width, &arrived);
         self.shared_turns = self.knobs.limits.shared_turns;
         for (slot, Arrived { bytes, .. }) in batch.slots_mut().zip(&arrived) {
             slot[..bytes.len()].copy_from_slice(bytes);
@@ -297,12 +301,27 @@ impl Kernel {
         Ok(())
     }
 
+    /// How many messages the next receive asks for. The preparation of each costs time, and so does each call; and more
+    /// of the kind that came last must not be asked for than make a turn's work, as far as more than two are.
+    fn expect_width(&mut self, count: usize, was_full: bool, arrived: &[Arrived]) {
+        let work = arrived.iter().map(|Arrived { message, .. }| {
+            let datagrams = if message.segment == 0 { 1 } else { message.length.div_ceil(message.segment) };
+            message.length.max(MESSAGE_WORK_MIN).max(DATAGRAM_WORK_MIN * datagrams)
+        });
+        let (sum, heaviest) = work.fold((0, MESSAGE_WORK_MIN), |(sum, most), work| (sum + work, most.max(work)));
+        self.udp.work_this_turn += sum;
+        self.udp.heaviest = self.udp.heaviest.max(heaviest);
+        let wanted = WIDTH_MIN.max(if was_full { 2 * count } else { count });
+        let most = wanted.min(WIDTH_MIN.max(TURN_WORK_MAX / heaviest));
+        let least = wanted.min(WIDTH_MIN.max(TURN_WORK_MAX / self.udp.heaviest)).min(self.knobs.udp.messages_max);
+        self.udp.width = if was_full { least } else { 1 }..=most;
+    }
+
     /// What becomes of a datagram that has been received.
     fn owe(&mut self, message: Message, datagram: &[u8]) {
         let Message { peer, local, to_group, truncated, .. } = message;
         let tally = &mut self.udp.tally;
         tally.udp_received += 1;
-        self.udp.received_this_turn += 1;
         tally.udp_received_bytes += datagram.len() as u64;
         if peer.port() == 0 || (peer.port() == OWN_PORT && self.knobs.udp.own_port_refused) {
             tally.udp_dropped_source_port += 1;
