@@ -191,7 +191,7 @@ impl Datagrams {
             match error.kind() {
                 io::ErrorKind::WouldBlock => {
                     self.readable = false;
-                    self.width.note(0, width);
+                    self.width.note(0, width, 0);
                 }
                 io::ErrorKind::Interrupted => {}
                 // An error that some earlier reply met on its way. It is consumed now, and the queue is still there.
@@ -202,14 +202,12 @@ impl Datagrams {
         let messages = self.batch.messages.len();
         // A batch that is not full means that the queue is empty, and saves the call that would only say so.
         self.readable = messages == width;
-        self.width.note(messages, width);
         counters.udp_dropped_by_kernel = io.kernel_drops();
         let segments_max = if self.runs_refused { 1 } else { io.segments_max() };
-        let (mut datagrams, mut work) = (0, 0);
+        let (mut datagrams, bytes_before) = (0, counters.udp_received_bytes);
         for index in 0..messages {
             let message = self.batch.messages[index];
             let count = datagrams_in(message.length, message.segment);
-            work += self.width.weigh(message.length, count);
             datagrams += count;
             counters.udp_received += count as u64;
             counters.udp_received_bytes += message.length as u64;
@@ -218,6 +216,8 @@ impl Datagrams {
             }
         }
         counters.histograms.udp_receive_datagrams.record(datagrams as u64);
+        let work = width::work((counters.udp_received_bytes - bytes_before) as usize, messages, datagrams);
+        self.width.note(messages, width, work);
         work
     }
 

@@ -74,7 +74,7 @@ fn turn(case: Case, mut script: Script, messages: &[(Message, Vec<u8>)]) -> (Scr
     let rules = Rules { case, refused_port: Some(12000), rate_limit: None };
     let mut datagrams = Datagrams::new(rules, &script, Instant::now());
     // As after a burst: the whole queue comes in one batch.
-    datagrams.width.note(8, 8);
+    datagrams.width.note(8, 8, 0);
     let mut counters = Counters::default();
     datagrams.turn(&mut script, Instant::now(), &mut counters);
     (script, datagrams, counters)

@@ -27,33 +27,31 @@ const _: () = assert!(
 pub(super) struct Width {
     /// As many as there may be. Few while that is enough: the preparation of each costs time.
     wanted: usize,
-    /// The work of the heaviest message lately.
-    heaviest: usize,
+    /// The work of each message of the heaviest batch lately.
+    each: usize,
 }
 
 impl Width {
     /// Nothing has come yet.
     pub(super) fn new() -> Width {
-        Width { wanted: WIDTH_MIN, heaviest: MESSAGE_WORK_MIN }
+        Width { wanted: WIDTH_MIN, each: MESSAGE_WORK_MIN }
     }
 
-    /// How many messages to ask for: no more of the heaviest kind than make a turn's work, as far as that is more than
-    /// two. The kernel hands over what it has of so many, long or short, and all of it is answered in this turn.
+    /// How many messages to ask for: no more than make a turn's work if they are like the heaviest lately, as far as that
+    /// is more than two. The kernel hands over what it has of so many, long or short, and all of it is answered in this turn.
     pub(super) fn next(&self, messages_max: usize) -> usize {
-        self.wanted.min(messages_max).min(WIDTH_MIN.max(TURN_WORK_MAX / self.heaviest))
+        self.wanted.min(messages_max).min(WIDTH_MIN.max(TURN_WORK_MAX / self.each))
     }
 
-    /// Notes that so many messages came where `asked` were asked for; none where the queue was empty.
-    pub(super) fn note(&mut self, messages: usize, asked: usize) {
+    /// Notes that so many messages came where `asked` were asked for, none where the queue was empty, and their work.
+    pub(super) fn note(&mut self, messages: usize, asked: usize, work: usize) {
         self.wanted = if messages == asked { (2 * asked).min(MESSAGES_MAX) } else { messages.max(WIDTH_MIN) };
-        // Forgotten over some two hundred receives, so that long ones among short ones find no wide batch each time.
-        self.heaviest = (self.heaviest - self.heaviest / 64).max(MESSAGE_WORK_MIN);
+        // Forgotten over some two hundred receives, so that long ones behind short ones find no wide batch each time.
+        self.each = (self.each - self.each / 64).max(work / messages.max(1)).max(MESSAGE_WORK_MIN);
     }
+}
 
-    /// The work of a message of so many bytes in so many datagrams.
-    pub(super) fn weigh(&mut self, length: usize, datagrams: usize) -> usize {
-        let work = length.max(DATAGRAM_WORK_MIN * datagrams).max(MESSAGE_WORK_MIN);
-        self.heaviest = self.heaviest.max(work);
-        work
-    }
+/// The work of messages of so many bytes and datagrams together.
+pub(super) fn work(bytes: usize, messages: usize, datagrams: usize) -> usize {
+    bytes.max(MESSAGE_WORK_MIN * messages).max(DATAGRAM_WORK_MIN * datagrams)
 }

@@ -88,7 +88,7 @@ pub struct Udp {
     width: RangeInclusive<usize>,
     /// The work received in this turn.
     pub work_this_turn: usize,
-    /// The work of the heaviest message ever.
+    /// The work of each message of the heaviest batch ever.
     heaviest: usize,
     /// What the counters must say at the end.
     pub tally: Counters,
@@ -304,15 +304,18 @@ impl Kernel {
     /// How many messages the next receive asks for. The preparation of each costs time, and so does each call; and more
     /// of the kind that came last must not be asked for than make a turn's work, as far as more than two are.
     fn expect_width(&mut self, count: usize, was_full: bool, arrived: &[Arrived]) {
-        let work = arrived.iter().map(|Arrived { message, .. }| {
-            let datagrams = if message.segment == 0 { 1 } else { message.length.div_ceil(message.segment) };
-            message.length.max(MESSAGE_WORK_MIN).max(DATAGRAM_WORK_MIN * datagrams)
+        let datagrams = arrived.iter().map(|Arrived { message: Message { length, segment, .. }, .. }| match segment {
+            0 => 1,
+            segment => length.div_ceil(*segment),
         });
-        let (sum, heaviest) = work.fold((0, MESSAGE_WORK_MIN), |(sum, most), work| (sum + work, most.max(work)));
-        self.udp.work_this_turn += sum;
-        self.udp.heaviest = self.udp.heaviest.max(heaviest);
+        let bytes: usize = arrived.iter().map(|Arrived { message, .. }| message.length).sum();
+        let least = (MESSAGE_WORK_MIN * count).max(DATAGRAM_WORK_MIN * datagrams.sum::<usize>());
+        let work = bytes.max(least);
+        let each = work / count;
+        self.udp.work_this_turn += work;
+        self.udp.heaviest = self.udp.heaviest.max(each);
         let wanted = WIDTH_MIN.max(if was_full { 2 * count } else { count });
-        let most = wanted.min(WIDTH_MIN.max(TURN_WORK_MAX / heaviest));
+        let most = wanted.min(WIDTH_MIN.max(TURN_WORK_MAX / each));
         let least = wanted.min(WIDTH_MIN.max(TURN_WORK_MAX / self.udp.heaviest)).min(self.knobs.udp.messages_max);
         self.udp.width = if was_full { least } else { 1 }..=most;
     }
