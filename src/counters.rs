@@ -50,7 +50,7 @@ counters! {
     udp_dropped_group,
     /// Datagrams not answered because their source had had as many replies as --udp-rate-limit allows.
     udp_dropped_rate,
-    /// Datagrams that the kernel dropped because the receive buffer was full, as of the last one received.
+    /// Datagrams that the kernel dropped because the receive buffer was full, from the start to the last one received.
     udp_dropped_by_kernel,
     /// Datagrams not answered because they, or what the kernel said beside them, did not fit into their slot.
     udp_dropped_truncated,

@@ -1,6 +1,7 @@
 //! Sockets that a service manager passes, as they are when somebody has knocked before the server ran.
 #![cfg(target_os = "linux")]
 
+use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 
@@ -9,6 +10,7 @@ mod launcher;
 
 use common::retried;
 use launcher::{PATIENCE, Server, passing};
+use socket2::SockRef;
 
 fn client(asked: IpAddr) -> UdpSocket {
     let client = UdpSocket::bind(if asked.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" }).unwrap();
@@ -81,7 +83,7 @@ fn the_connection_that_starts_the_server_is_served_like_any_other() {
         for mut stream in [early, TcpStream::connect(place).unwrap()] {
             stream.set_read_timeout(Some(PATIENCE)).unwrap();
             stream.write_all(b"before ").unwrap();
-            socket2::SockRef::from(&stream).send_out_of_band(b"!").unwrap();
+            SockRef::from(&stream).send_out_of_band(b"!").unwrap();
             stream.write_all(b" behind").unwrap();
             stream.shutdown(Shutdown::Write).unwrap();
             let mut answer = String::new();
@@ -89,5 +91,47 @@ fn the_connection_that_starts_the_server_is_served_like_any_other() {
             assert_eq!(answer, "BEFORE ! BEHIND", "{flags:?}");
         }
         server.stop();
+    }
+}
+
+/// How many datagrams the kernel has dropped on the IPv4 socket of this port since it was made.
+fn drops(port: u16) -> u64 {
+    let table = fs::read_to_string("/proc/net/udp").unwrap();
+    let row = table.lines().find(|line| line.contains(&format!(":{port:04X} "))).unwrap();
+    row.split_whitespace().next_back().unwrap().parse().unwrap()
+}
+
+/// A socket outlives the servers that it is passed to, and so does the kernel's count of what it dropped there. A datagram
+/// that waits brings the count of its arrival along, which is older than the one of the server's start.
+#[test]
+fn what_the_kernel_dropped_before_the_server_ran_is_not_its_own() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let place = socket.local_addr().unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let client = client(place.ip());
+    let flood = |dropped_before| {
+        for _ in 0..100 {
+            client.send_to(&[b'x'; 64], place).unwrap();
+        }
+        let dropped = drops(place.port());
+        assert!(dropped > dropped_before, "all of it found room, which proves nothing");
+        dropped
+    };
+    let mut dropped = 0;
+    // Only the first server is the one that asks the socket for the count.
+    for server in ["the first", "the second"] {
+        SockRef::from(&socket).set_recv_buffer_size(4096).unwrap();
+        dropped = flood(dropped);
+        while retried(|| socket.recv(&mut [0; 64])).is_ok() {}
+        client.send_to(b"waiting", place).unwrap();
+        dropped = flood(dropped);
+        let running = Server::start(&mut passing(vec![socket.try_clone().unwrap().into()], &[]));
+        running.listening();
+        client.send_to(b"one more", place).unwrap();
+        while answer(&client).0 != b"ONE MORE" {}
+        let lines = running.stop();
+        assert!(lines.iter().any(|line| line.starts_with("  udp_received ")), "{lines:#?}");
+        let counted = lines.iter().find(|line| line.contains("udp_dropped_by_kernel"));
+        assert_eq!(counted, None, "{dropped} were dropped before {server} ran");
     }
 }
