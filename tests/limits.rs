@@ -10,7 +10,7 @@ mod descriptors;
 #[cfg(target_os = "linux")]
 mod peers;
 use common::{
-    End, ask, exchange, pattern, raise_descriptors, read_some, rest_of, retried, server, tcp, turn_until,
+    End, ask, assert_same, exchange, pattern, raise_descriptors, read_some, rest_of, retried, server, tcp, turn_until,
     turn_until_quiet, udp, write_some,
 };
 use shout::connections::CHUNK_LEN;
@@ -185,23 +185,44 @@ fn who_waits_for_a_place_gets_it_when_another_leaves_and_nobody_new_comes() {
     assert_eq!(server.connections().0, 2);
 }
 
-/// What the kernel still holds for a peer shows on Linux alone.
+/// More than the receive buffer of a slow peer holds, less than what the kernel takes from the server: it sees no backlog.
+#[cfg(target_os = "linux")]
+const OWED: usize = 60_000;
+
+/// A client who has been answered as far as the server is concerned, and has taken nothing of it. What the kernel still
+/// holds for a peer shows on Linux alone.
+#[cfg(target_os = "linux")]
+fn slow(server: &mut Server) -> TcpStream {
+    let mut client = peers::small(server.address(), 4_096, 1 << 20);
+    client.set_nonblocking(true).unwrap();
+    let (text, mut sent, sent_before) = (pattern(OWED), 0, server.counters().tcp_sent_bytes);
+    turn_until(server, "an answer to leave", |server| {
+        sent += write_some(&mut client, &text[sent..]);
+        server.counters().tcp_sent_bytes == sent_before + OWED as u64
+    });
+    client
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn who_has_yet_to_take_what_the_kernel_holds_is_not_idle() {
+    let mut server = server(&["--idle-timeout", "500ms"]);
+    let (mut slow, since) = (slow(&mut server), Instant::now());
+    // Twice as long as anybody may be idle. That this takes time is what is tested.
+    turn_until(&mut server, "nothing", |_| since.elapsed() > Duration::from_millis(1_100));
+    assert_eq!(write_some(&mut slow, b"still here"), 10);
+    // Once it has taken all of it, it is idle.
+    let (answer, end) = rest_of(&mut server, &mut slow);
+    assert_same(&answer, &[&pattern(OWED).to_ascii_uppercase()[..], b"STILL HERE"].concat());
+    assert_eq!(end, End::Clean);
+    assert_eq!(server.counters().tcp_closed_idle, 1);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_newcomer_costs_nobody_his_connection_whose_answers_are_on_the_way() {
-    // More than a peer's receive buffer holds, less than what the kernel takes from the server: it sees no backlog.
-    const OWED: usize = 60_000;
     let mut server = server(&["--max-connections", "3"]);
-    let mut slow: Vec<TcpStream> = (0..3).map(|_| peers::small(server.address(), 4_096, 1 << 20)).collect();
-    for client in &mut slow {
-        client.set_nonblocking(true).unwrap();
-        let (text, mut sent) = (pattern(OWED), 0);
-        turn_until(&mut server, "a question", |_| {
-            sent += write_some(client, &text[sent..]);
-            sent == OWED
-        });
-    }
-    turn_until(&mut server, "answers", |server| server.counters().tcp_sent_bytes == 3 * OWED as u64);
+    let mut slow: Vec<TcpStream> = (0..3).map(|_| slow(&mut server)).collect();
     let (mut newcomer, since) = (tcp(&server), Instant::now());
     write_some(&mut newcomer, b"me too");
     // Longer than anybody has to be idle before he may be asked to go. That this takes time is what is tested.

@@ -12,8 +12,9 @@ use crate::counters::Counters;
 use crate::idle::{Queue, Quiet};
 use crate::trace::{self, Event};
 
-/// The most connections that one turn closes for each reason of time. Those who came together expire together, and each
-/// takes about as long as accepting one. The rest follow in the next turn, which does not wait: their deadline is over.
+/// The most connections that one turn closes for each reason of time, or finds to be owed something. Those who came
+/// together expire together, and each takes about as long as accepting one. The rest follow in the next turn, which does
+/// not wait: their deadline is over.
 const EXPIRIES_MAX: usize = 64;
 
 /// The most connections that are asked in a turn whether they are idle in truth: two system calls each. Whoever is not
@@ -53,6 +54,12 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
         if let Some(limit) = self.limits.idle_timeout {
             for _ in 0..EXPIRIES_MAX {
                 let Some(index) = self.quiet.expired(Queue::Idle, limit, now) else { break };
+                if self.slots[index].stream.undelivered() > 0 {
+                    // It has yet to take what the kernel holds for it. If it takes nothing at all, the kernel gives it up
+                    // after `stall_timeout`.
+                    self.quiet.touch(index, Queue::Idle, now);
+                    continue;
+                }
                 trace::moment(|| Event::Expired { slot: index as u32, queue: Queue::Idle });
                 if !self.dismiss(index, now, counters) {
                     // Not idle after all, or broken. The others' turn comes at once: their deadline is over.
@@ -138,17 +145,15 @@ impl<S: Read + Write + CloseWrite> Connections<S> {
         }
     }
 
-    /// Closes an idle connection after one last drive, so that what has arrived since its last turn is answered and
-    /// not reset. Says whether that was possible at once; a connection that is then owed something keeps it.
+    /// Closes an idle connection, which is owed nothing in the kernel either, after one last drive, so that what has
+    /// arrived since its last turn is answered and not reset. Says whether that was possible at once; a connection that is
+    /// then owed something keeps it.
     fn dismiss(&mut self, index: usize, now: Instant, counters: &mut Counters) -> bool {
-        // Asked before the end of file is sent, for that is undelivered as well until the peer has confirmed it.
-        let was_owed_nothing = self.slots[index].stream.undelivered() == 0;
         let sent_before = counters.tcp_sent_bytes;
         self.retire(index);
         // It stands in no queue, and so it gets no more of the turn than a drive beside those who do.
         self.drive(index, self.limits.drive_bytes_max.min(self.limits.shared_bytes_max), now, counters);
-        let finished = was_owed_nothing
-            && counters.tcp_sent_bytes == sent_before
+        let finished = counters.tcp_sent_bytes == sent_before
             && self.quiet.queue_of(index) == Some(Queue::Lingering)
             && !self.slots[index].connection.is_readable();
         if finished {
