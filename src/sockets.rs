@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use mio::net::{TcpListener, UdpSocket};
 use rustix::event::{self, PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::config::Config;
@@ -123,14 +124,20 @@ pub fn adopt(config: &Config, passed: Passed) -> io::Result<Sockets> {
 /// of them, from an address that is nobody's.
 ///
 /// Which addresses are the broadcasts of this host's networks, only the kernel knows: connect(2) refuses them to a socket
-/// that has not asked for broadcasts. It sends nothing. Where even the question is not allowed, it stays open.
+/// that has not asked for broadcasts, and not to one that has. It sends nothing. Where even the question is not allowed, it
+/// stays open.
 fn refuse_group(address: SocketAddr) -> io::Result<()> {
-    let probe = || {
+    let is_broadcast = || {
         let probe = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
-        probe.connect(&SocketAddr::new(address.ip(), 9).into())
+        let connect = || probe.connect(&SocketAddr::new(address.ip(), 9).into());
+        let is_refused = connect().is_err_and(|error| Errno::from_io_error(&error) == Some(Errno::ACCESS));
+        if is_refused {
+            // Whoever may not connect at all is refused for the same reason.
+            probe.set_broadcast(true)?;
+        }
+        Ok::<_, io::Error>(is_refused && connect().is_ok())
     };
-    let is_broadcast = probe().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
-    if address.ip().to_canonical().is_multicast() || is_broadcast {
+    if address.ip().to_canonical().is_multicast() || is_broadcast().unwrap_or(false) {
         let what =
             "is a broadcast or multicast address: name one of this host's own, or 0.0.0.0 or [::] for all of them";
         return Err(io::Error::other(format!("cannot listen on {address}: {} {what}", address.ip())));

@@ -2,6 +2,7 @@
 
 use super::*;
 use clap::Parser;
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
 #[track_caller]
 fn assert_has_what_bounds_its_peer(stream: &mio::net::TcpStream, timeout: u64, first_probe: u64, probe_interval: u64) {
@@ -51,4 +52,32 @@ fn who_waited_in_a_passed_listener_is_given_what_those_inherit_who_come_later() 
 fn a_limit_beyond_what_the_kernel_counts_is_no_error() {
     let config = Config::parse_from(["shout-server", "--listen", "127.0.0.1:0", "--stall-timeout", "8760h"]);
     listener(&config, config.listen).unwrap();
+}
+
+/// Has the kernel refuse one call of this thread, for this reason.
+fn forbid(call: i64, errno: i32) {
+    let (others, this) = (SeccompAction::Allow, SeccompAction::Errno(errno as u32));
+    let rules = [(call, Vec::new())].into();
+    let filter = SeccompFilter::new(rules, others, this, std::env::consts::ARCH.try_into().unwrap()).unwrap();
+    seccompiler::apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
+}
+
+/// Whoever confines the server from outside passes it its sockets, and may let it make and connect no others.
+#[test]
+fn an_address_is_not_taken_for_a_broadcast_because_the_question_is_not_allowed() {
+    let refusal = |address: &str| refuse_group(address.parse().unwrap()).map_err(|error| error.to_string()).err();
+    assert_eq!(refusal("127.0.0.1:12000"), None);
+    for address in ["127.255.255.255:12000", "[::ffff:127.255.255.255]:12000"] {
+        assert!(refusal(address).is_some_and(|why| why.contains("broadcast")), "{address}");
+    }
+    for call in [libc::SYS_socket, libc::SYS_connect] {
+        for errno in [libc::EPERM, libc::EACCES] {
+            // What a thread gives up it takes along to its end.
+            let asked = std::thread::spawn(move || {
+                forbid(call, errno);
+                refusal("127.0.0.1:12000")
+            });
+            assert_eq!(asked.join().unwrap(), None, "system call {call} fails with error {errno}");
+        }
+    }
 }
