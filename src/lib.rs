@@ -58,6 +58,10 @@
 //!
 //! The figures are those of `cargo test --test bad_peers -- --nocapture`.
 //!
+//! A flood of SYNs is left to the kernel. A connection that is only half open has not reached the server yet; once as many
+//! wait as `--backlog` allows, the kernel keeps no more of them and answers with cookies (`net.ipv4.tcp_syncookies`, which
+//! is on unless somebody has turned it off).
+//!
 //! All that is promised, each promise with the test that shows it and the most that was tried, stands in [`promises`].
 //!
 //! # Where the time of a message goes

@@ -54,7 +54,10 @@ fn serve(config: &Config) -> io::Result<ExitCode> {
             log::info!("a service manager has passed the sockets: --listen is not used");
             vec![sockets::adopt(config, passed)?]
         }
-        None => sockets::bind_all(config)?,
+        None => {
+            warn_of_a_short_backlog(config);
+            sockets::bind_all(config)?
+        }
     };
     let first = &all[0];
     if !first.address.ip().to_canonical().is_loopback() {
@@ -222,6 +225,20 @@ fn connections_max(config: &Config) -> usize {
     }
     // Connections are numbered in 32 bits, with some numbers kept for other uses.
     asked.unwrap_or(possible).min(possible).min(u64::from(u32::MAX / 2)) as usize
+}
+
+/// Says so where fewer connections may wait to be accepted than were asked for, for listen(2) does not.
+fn warn_of_a_short_backlog(config: &Config) {
+    if config.no_tcp {
+        return;
+    }
+    // A system that has no such file says nothing, and neither do we.
+    let granted = std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok();
+    if let Some(granted) = granted.and_then(|text| text.trim().parse::<i32>().ok())
+        && config.backlog > granted
+    {
+        log::warn!("--backlog {} is more than net.core.somaxconn allows: {granted} may wait", config.backlog);
+    }
 }
 
 #[cfg(test)]

@@ -132,9 +132,29 @@ fn a_public_address_is_warned_of_in_one_line_and_loopback_is_not() {
         places.extend([("[::]:0", 1), ("[::1]:0", 0)]);
     }
     for (listen, wanted) in places {
-        let ended = Program::start(&["--listen", listen]).terminate();
+        // A backlog that every kernel grants.
+        let ended = Program::start(&["--listen", listen, "--backlog", "1"]).terminate();
         let warnings: Vec<_> = ended.stderr.iter().filter(|line| line.contains("warning")).collect();
         assert_eq!((ended.code, warnings.len()), (Some(0), wanted), "{listen}: {:#?}", ended.stderr);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_backlog_that_the_kernel_does_not_grant_is_warned_of_in_one_line_and_another_is_not() {
+    let granted = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    let granted: i32 = granted.trim().parse().unwrap();
+    let Some(more) = granted.checked_add(1) else {
+        println!("skipped: this kernel grants whatever can be asked for");
+        return;
+    };
+    for (asked, flags, wanted) in [(granted, &[][..], 0), (more, &[], 1), (more, &["--no-tcp"], 0)] {
+        let ended = Program::start(&[&["--backlog", &asked.to_string()], flags].concat()).terminate();
+        let warnings: Vec<_> = ended.stderr.iter().filter(|line| line.contains("warning")).collect();
+        assert_eq!((ended.code, warnings.len()), (Some(0), wanted), "{asked} {flags:?}: {:#?}", ended.stderr);
+        let named = [format!("--backlog {asked} "), format!("{granted} ")];
+        let are_named = |line: &&String| named.iter().all(|text| line.contains(text));
+        assert!(warnings.iter().all(are_named), "{warnings:#?}");
     }
 }
 
