@@ -53,10 +53,16 @@ fn an_idle_connection_is_closed_cleanly_and_an_active_one_is_not() {
 #[test]
 fn what_an_idle_connection_sent_at_the_last_moment_is_answered() {
     const CLIENTS: usize = 400;
+    const TRIES_MAX: usize = 20;
     raise_descriptors();
-    let mut server = server(&["--idle-timeout", "100ms"]);
-    let mut clients: Vec<TcpStream> = (0..CLIENTS).map(|_| tcp(&server)).collect();
-    turn_until(&mut server, "everybody", |server| server.connections().0 == CLIENTS);
+    let connected = || {
+        let mut server = server(&["--idle-timeout", "100ms"]);
+        let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| tcp(&server)).collect();
+        turn_until(&mut server, "everybody", |server| server.counters().tcp_accepted == CLIENTS as u64);
+        // Where the machine is busy with others, the first have been idle for too long before the last are accepted.
+        (server.connections().0 == CLIENTS).then_some((server, clients))
+    };
+    let (mut server, mut clients) = (0..TRIES_MAX).find_map(|_| connected()).expect("this machine has no time for it");
     // The server is kept from its work for longer than anybody may be idle, as a suspended process is, and then finds
     // more to do than fits into one turn. The wait is the cause that is tested here, not a way to be in time.
     let silence = udp(&server);
