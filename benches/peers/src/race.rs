@@ -238,8 +238,11 @@ impl Race {
         let reference = self.reference();
         let times = format!("× {}", self.contestants[reference].name);
         let unit = if is_bulk { "MB/s" } else { "replies/s" };
-        let heading = ["", unit, &times, "spread", "CPU µs", &times, "client", "p99 µs", "lost", "wrong"];
-        let mut table = Table::new(heading);
+        let speed = ["", unit, &times, "spread"];
+        let cost = ["CPU µs", &times, "spread", "client", "p99 µs", &times, "spread"];
+        let mut table = Table::new(speed.into_iter().chain(cost).chain(["lost", "wrong"]));
+        let median = |spread: Spread| ratio(spread.median);
+        let range = |spread: Spread| extremes(spread, ratio);
         for (contestant, rounds) in self.contestants.iter().zip(results) {
             let row = Row::of(rounds, &results[reference]);
             let rate = |rate: Spread| {
@@ -248,12 +251,15 @@ impl Race {
             table.push(vec![
                 contestant.name.clone(),
                 cell(row.rate, rate),
-                cell(row.rate_ratio, |spread| ratio(spread.median)),
-                cell(row.rate_ratio, |spread| extremes(spread, ratio)),
+                cell(row.rate_ratio, median),
+                cell(row.rate_ratio, range),
                 cell(row.cpu, |cpu| figure(cpu.median)),
-                cell(row.cpu_ratio, |spread| ratio(spread.median)),
+                cell(row.cpu_ratio, median),
+                cell(row.cpu_ratio, range),
                 cell(row.client, |share| format!("{:.0} %", share.median * 100.0)),
                 cell(row.p99, |p99| figure(p99.median)),
+                cell(row.p99_ratio, median),
+                cell(row.p99_ratio, range),
                 grouped(row.lost),
                 grouped(row.wrong),
             ]);
@@ -279,6 +285,7 @@ struct Row {
     cpu_ratio: Option<Spread>,
     client: Option<Spread>,
     p99: Option<Spread>,
+    p99_ratio: Option<Spread>,
     lost: u64,
     wrong: u64,
 }
@@ -295,6 +302,7 @@ impl Row {
             cpu_ratio: ratio(|figures| figures.server_cpu),
             client: spread(|figures| figures.client_busy),
             p99: spread(|figures| figures.p99),
+            p99_ratio: ratio(|figures| figures.p99),
             lost: sum(|figures| figures.lost),
             wrong: sum(|figures| figures.wrong),
         }
@@ -304,30 +312,26 @@ impl Row {
 /// How far two runs of the same program came out apart, in words.
 fn noise(name: &str, first: &[Option<Figures>], again: &[Option<Figures>]) -> String {
     let row = Row::of(again, first);
-    let percent = |spread: Spread| format!("{:.1} %", spread.distance_from_one() * 100.0);
-    match (row.rate_ratio, row.cpu_ratio) {
-        (Some(rate), Some(cpu)) => format!(
-            "Noise: in one round, two runs of {name} differed by up to {} in rate and {} in CPU; less means nothing.\n",
-            percent(rate),
-            percent(cpu)
+    let apart = [(row.rate_ratio, "rate"), (row.cpu_ratio, "CPU"), (row.p99_ratio, "p99")].into_iter();
+    let apart =
+        apart.filter_map(|(ratio, what)| Some(format!("{:.1} % in {what}", ratio?.distance_from_one() * 100.0)));
+    match &apart.collect::<Vec<_>>()[..] {
+        [] => format!("Noise: unknown, because {name} could not be measured twice in any round.\n"),
+        [one] => format!("Noise: in one round, two runs of {name} differed by up to {one}; less means nothing.\n"),
+        [others @ .., last] => format!(
+            "Noise: in one round, two runs of {name} differed by up to {} and {last}; less means nothing.\n",
+            others.join(", ")
         ),
-        (Some(rate), None) => {
-            format!(
-                "Noise: in one round, two runs of {name} differed by up to {} in rate; less means nothing.\n",
-                percent(rate)
-            )
-        }
-        (None, _) => format!("Noise: unknown, because {name} could not be measured twice in any round.\n"),
     }
 }
 
 /// What the columns are.
 fn legend(reference: &str) -> String {
     format!(
-        "Medians of all rounds. × and spread: divided by {reference} in the same round; median, and smallest to largest.\n\
-         CPU: the server's time on its processor for one right reply. client: the share of the time that the load\n\
-         generator was on its own; near 100 % the rate is the generator's limit, and CPU is what to compare. p99:\n\
-         response time. lost and wrong: sums over all rounds; any wrong reply fails the race.\n"
+        "Medians of all rounds. × and spread: the figure before them divided by that of {reference} in the same round;\n\
+         median, and smallest to largest. CPU: the server's time on its processor for one right reply. client: the\n\
+         share of the time that the load generator was on its own; near 100 % the rate is the generator's limit, and\n\
+         CPU is what to compare. p99: response time. lost and wrong: sums over all rounds; any wrong reply fails the race.\n"
     )
 }
 
@@ -335,13 +339,13 @@ fn legend(reference: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Rounds of these rates and CPU times.
+    /// Rounds of these rates and CPU times, with a p99 that is ten times the CPU time.
     fn rounds<const N: usize>(measured: [Option<(f64, f64)>; N]) -> Vec<Option<Figures>> {
         let figures = |(rate, server_cpu)| Figures {
             rate,
             server_cpu: Some(server_cpu),
             client_busy: None,
-            p99: Some(9.0),
+            p99: Some(10.0 * server_cpu),
             lost: 1,
             wrong: 2,
         };
@@ -355,6 +359,8 @@ mod tests {
         assert_eq!(row.rate, Some(Spread { min: 10.0, median: 20.0, max: 30.0 }));
         assert_eq!(row.rate_ratio, Some(Spread { min: 2.0, median: 2.5, max: 3.0 }));
         assert_eq!(row.cpu_ratio, Some(Spread { min: 0.5, median: 0.75, max: 1.0 }));
+        assert_eq!(row.p99, Some(Spread { min: 20.0, median: 30.0, max: 40.0 }));
+        assert_eq!(row.p99_ratio, Some(Spread { min: 0.5, median: 0.75, max: 1.0 }));
         assert_eq!((row.client, row.lost, row.wrong), (None, 2, 4));
     }
 
@@ -362,7 +368,7 @@ mod tests {
     fn the_noise_is_the_worst_of_all_rounds() {
         let first = rounds([Some((10.0, 4.0)), Some((10.0, 4.0))]);
         let words = noise("x", &first, &rounds([Some((8.0, 4.0)), Some((11.0, 4.4))]));
-        assert!(words.contains("25.0 % in rate") && words.contains("10.0 % in CPU"), "{words}");
+        assert!(words.contains("by up to 25.0 % in rate, 10.0 % in CPU and 10.0 % in p99;"), "{words}");
         assert!(noise("x", &first, &rounds([None, None])).contains("unknown"));
     }
 

@@ -70,11 +70,21 @@ fn two_contestants_race_and_every_figure_is_there() {
     for contestant in ["shout", "naive-mio", "shout again"] {
         let row = cells(&output, contestant);
         let number = |cell: &str| cell.replace([',', '%', ' '], "").parse::<f64>().unwrap_or(-1.0);
-        let [_, rate, ratio, _, cpu, cpu_ratio, _, p99, _, wrong] = row[..] else { panic!("{row:?}") };
+        let [_, rate, rate_ratio, rate_range, cpu, cpu_ratio, cpu_range, _, p99, p99_ratio, p99_range, _, wrong] =
+            row[..]
+        else {
+            panic!("{row:?}")
+        };
         assert!(number(rate) > 0.0 && number(p99) > 0.0 && wrong == "0", "{row:?}");
         assert!(!cfg!(target_os = "linux") || number(cpu) > 0.0, "{row:?}");
-        if contestant == "naive-mio" {
-            assert_eq!((ratio, cpu_ratio), ("1.00", "1.00"), "it is what all are compared with");
+        for (median, range) in [(rate_ratio, rate_range), (cpu_ratio, cpu_range), (p99_ratio, p99_range)] {
+            if contestant == "naive-mio" {
+                assert_eq!((median, range), ("1.00", "1.00..1.00"), "it is what all are compared with");
+            } else if cfg!(target_os = "linux") || median != "–" {
+                let (least, most) = range.split_once("..").expect("the least and the most");
+                let (least, median, most) = (number(least), number(median), number(most));
+                assert!(0.0 <= least && least <= median && median <= most, "{row:?}");
+            }
         }
     }
     assert_eq!(output.matches("Noise: in one round, two runs of shout differed by").count(), 2, "{output}");

@@ -57,6 +57,7 @@ impl Race {
                 "server_cpu_us_per_answer": spread(row.cpu),
                 "times_the_cpu": spread(row.cpu_ratio),
                 "p99_us": spread(row.p99),
+                "times_the_p99": spread(row.p99_ratio),
                 "lost": row.lost,
                 "wrong": row.wrong,
             })
