@@ -71,11 +71,7 @@ fn outlives(
 ) {
     let load = network.load(protocol, &["-c", PEERS, "--rate", RATE, "-d", AROUND]);
     // By then it is in the middle of the load, with its share of the peers.
-    let deadline = Instant::now() + PATIENCE;
-    let before = work(&mut servers[0]);
-    while work(&mut servers[0]) < before + 200 {
-        assert!(Instant::now() < deadline, "the load never reached the server that is to go");
-    }
+    wait_for_work(&mut servers[0]);
     let gone = servers.remove(0);
     match going {
         Going::Killed => drop(gone),
@@ -103,6 +99,15 @@ fn outlives(
 /// What a server has done, whatever the protocol.
 fn work(server: &mut Program) -> u64 {
     server.counter("udp_received") + server.counter("tcp_received_bytes")
+}
+
+/// Waits until the load is seen at a server.
+fn wait_for_work(server: &mut Program) {
+    let deadline = Instant::now() + PATIENCE;
+    let before = work(server);
+    while work(server) < before + 200 {
+        assert!(Instant::now() < deadline, "the load never reached the server");
+    }
 }
 
 fn nginx(network: &Network) -> Option<Balancer> {
@@ -165,6 +170,32 @@ fn haproxy_balances_streams_and_outlives_servers() {
     balances(&network, &mut servers, "tcp");
     outlives(&network, &mut servers, "tcp", Going::Killed, 0, || {});
     outlives(&network, &mut servers, "tcp", Going::AskedToStop, 0, || {});
+}
+
+/// As `tools/deploy/README.md` has it: `HAProxy` gives the server to nobody, those that are there leave by themselves, and it
+/// is stopped when the last has left. The load has no end of its own, so nobody leaves because it is over.
+#[test]
+fn a_server_that_haproxy_has_drained_is_stopped_and_nothing_is_lost() {
+    let Some(network) = Network::new() else { return };
+    let mut servers = network.servers();
+    let Some(haproxy) = haproxy(&network) else { return };
+    let load = network.load("tcp", &["-c", PEERS, "--rate", RATE, "--churn", "10", "-d", "1h"]);
+    wait_for_work(&mut servers[0]);
+    assert_eq!(haproxy.ask("set server shout/a state drain").trim(), "");
+    let deadline = Instant::now() + PATIENCE;
+    while haproxy.peers_on("a") > 0 {
+        assert!(Instant::now() < deadline, "somebody is still on a server that drains");
+        std::thread::yield_now();
+    }
+    let stopped = servers.remove(0).terminate();
+    assert_eq!((stopped.code, stopped.counter("tcp_cut_off")), (Some(0), 0));
+    servers.iter_mut().for_each(wait_for_work);
+    let result = load.stop();
+    let lost = ["lost", "wrong", "unsent"].map(|name| count(&result, name));
+    let cut_off = [&result["connections"]["closed"], &result["connections"]["reset"]].map(Value::as_u64);
+    println!("tcp: one drained and stopped: sent {}, lost {}", count(&result, "sent"), lost[0]);
+    assert!(count(&result, "replied") > 0, "the load never ran: {}", result["counts"]);
+    assert_eq!((lost, cut_off), ([0; 3], [Some(0); 2]), "{} {}", result["counts"], result["connections"]);
 }
 
 /// Loads the rules as they are, without the first so many servers, and has the kernel forget who was with those.

@@ -1,12 +1,14 @@
 //! A client, a balancer and three servers, each in a network of its own, with the addresses of `tools/deploy/balance`.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::common::{PATIENCE, Program};
@@ -129,6 +131,12 @@ impl Network {
 pub(crate) struct Load(Child);
 
 impl Load {
+    /// Ends the run, and waits for the answers that are owed: the record of it.
+    pub(crate) fn stop(self) -> Value {
+        kill_process(Pid::from_child(&self.0), Signal::INT).unwrap();
+        self.result()
+    }
+
     /// Waits for the end of the run: the record of it.
     pub(crate) fn result(mut self) -> Value {
         let mut line = String::new();
@@ -170,13 +178,29 @@ impl Balancer {
         network.wait_for_front();
         Some(balancer)
     }
+
+    /// What `HAProxy` answers to a command on its socket.
+    pub(crate) fn ask(&self, command: &str) -> String {
+        let mut socket = UnixStream::connect(self.directory.join("haproxy.sock")).unwrap();
+        writeln!(socket, "{command}").unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// How many peers `HAProxy` has on a server.
+    pub(crate) fn peers_on(&self, server: &str) -> u64 {
+        let table = self.ask("show stat");
+        let mut rows = table.lines().map(|line| line.split(',').collect::<Vec<_>>());
+        let column = rows.next().unwrap().iter().position(|name| *name == "scur").expect("a column of sessions");
+        rows.find(|row| row[..2] == ["shout", server]).expect("the server's row")[column].parse().unwrap()
+    }
 }
 
 impl Drop for Balancer {
     fn drop(&mut self) {
         // Asked to end, it takes its worker processes along.
-        let _ =
-            rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), rustix::process::Signal::TERM);
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.directory);
     }
