@@ -1,4 +1,4 @@
-//! Every flag of the server, with unit, default and reason. Pure: no I/O.
+//! Every flag of the server, with unit, default and reason. Pure, but for the processors that there are.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
@@ -194,9 +194,29 @@ fn workers(text: &str) -> Result<usize, String> {
     }
 }
 
-/// The number of a processor.
+/// The number of a processor that this process may use.
 fn processor(text: &str) -> Result<usize, String> {
-    text.parse().map_err(|_| "processors are numbers such as 0 or 0,2".into())
+    let processor = text.parse().map_err(|_| "processors are numbers such as 0 or 0,2")?;
+    match processors() {
+        Some(there) if !there.contains(&processor) => {
+            let there = there.iter().map(ToString::to_string).collect::<Vec<_>>();
+            Err(format!("this process may use the processors {}", there.join(",")))
+        }
+        _ => Ok(processor),
+    }
+}
+
+/// The processors that this process may use, in order, where the system tells.
+fn processors() -> Option<Vec<usize>> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::thread::{CpuSet, sched_getaffinity};
+
+        let set = sched_getaffinity(None).ok()?;
+        Some((0..CpuSet::MAX_CPU).filter(|&processor| set.is_set(processor)).collect())
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
 }
 
 /// A socket buffer: the kernel takes the size as a C `int` and doubles it.

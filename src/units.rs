@@ -35,7 +35,9 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     scaled(text, DURATIONS)
         .filter(|&nanoseconds| nanoseconds <= YEAR_NS)
         .map(|nanoseconds| Duration::from_nanos(nanoseconds.round() as u64))
-        .ok_or_else(|| "a duration looks like 250us, 10ms, 1.5s or 2m, and is at most a year".into())
+        .ok_or_else(|| {
+            "a duration looks like 250us, 10ms, 1.5s or 2m, a bare number is seconds, and it is at most a year".into()
+        })
 }
 
 /// Reads a count such as `500`, `10k` or `1.5m` (1,500,000).
@@ -93,7 +95,8 @@ mod tests {
     #[test]
     fn what_is_not_a_number_is_refused_with_a_hint() {
         for text in ["", "ms", "-1s", "1 s", "1parsec", "1..5s", "NaN", "inf", "9e9s", "400000h"] {
-            assert!(duration(text).unwrap_err().contains("10ms"), "{text:?} was taken");
+            let hint = duration(text).unwrap_err();
+            assert!(hint.contains("10ms") && hint.contains("a bare number is seconds"), "{text:?}: {hint}");
         }
         for text in ["", "k", "-5", "1.0005k", "0x10", "9007199254740993", "99999999999999999999"] {
             assert!(count(text).is_err(), "{text:?} was taken");

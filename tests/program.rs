@@ -29,7 +29,8 @@ fn a_wrong_argument_is_refused_with_code_2_and_one_line_that_names_it() {
         (&["--listen", "127.0.0.1:70000"], &["--listen", "'127.0.0.1:70000'"]),
         (&["--case", "title"], &["--case", "'title'"]),
         (&["--max-connections", "0"], &["--max-connections", "'0'"]),
-        (&["--idle-timeout", "soon"], &["--idle-timeout", "'soon'"]),
+        (&["--idle-timeout", "5x"], &["--idle-timeout", "'5x'", "a bare number is seconds"]),
+        (&["--pin", "one"], &["--pin", "'one'", "numbers such as 0"]),
         (&["--stall-timeout", "-1s"], &["-1"]),
         (&["--max-unsent", "64MB/s"], &["--max-unsent", "'64MB/s'"]),
         (&["--udp-recv-buffer", "8 MiB"], &["--udp-recv-buffer", "'8 MiB'"]),
@@ -48,6 +49,22 @@ fn a_wrong_argument_is_refused_with_code_2_and_one_line_that_names_it() {
         for name in named {
             assert!(said.contains(name), "{arguments:?} said {said:?}, which does not name {name}");
         }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_processor_that_is_not_there_is_refused_and_those_that_are_there_are_named() {
+    let there = rustix::thread::sched_getaffinity(None).unwrap();
+    let there = (0..rustix::thread::CpuSet::MAX_CPU).filter(|&processor| there.is_set(processor));
+    let there = there.map(|processor| processor.to_string()).collect::<Vec<_>>().join(",");
+    // The first is in the kernel's set of them, though hardly in a machine; the second is in neither.
+    for (pin, wrong) in [("0,1023", "1023"), ("99999", "99999")] {
+        let output = run(&["--pin", pin]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), said.lines().count()), (Some(2), 1), "{pin}: {said}");
+        let named = ["--pin".into(), format!("'{wrong}'"), format!("may use the processors {there}")];
+        assert!(named.iter().all(|part| said.contains(part)), "{pin}: {said}");
     }
 }
 
