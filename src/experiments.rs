@@ -154,4 +154,4 @@
 //! **Measured:** by 1 and 2 %, the medians of the ratios within fifteen rounds (`-- --rounds 15`), which is no more than two
 //! runs of one server differ by. `cargo bench --bench turn -- trace` sees the record itself, over sockets of memory: 64
 //! drives took 1.68 µs without a trace and 3.67 µs with one, 31 ns each. Without `--trace` a drive takes 10 instructions
-//! more than a build that knows no trace, of about 480.
+//! more than a build that knows no trace, of about 510.

@@ -1,6 +1,6 @@
 //! shout is an upper-case echo service over UDP and TCP: one thread, one event loop, and as little else as possible.
 //!
-//! It is meant to be read. This page is the map; the code behind it is less than seven thousand lines, comments among them
+//! It is meant to be read. This page is the map; the code behind it is about seven thousand lines, comments among them
 //! and tests not, and the part that matters most fits on a screen: [`server::Server::turn`] waits, notes what the kernel
 //! said, and turns the [`service`].
 //!

@@ -20,7 +20,7 @@
 //!
 //! **Measured:** 8 %, the median of the ratios within a round; and it is the first ten silent ones that seem to cost it:
 //! between 10 and 19,000 nothing grows. Naive mio shows the same 9 %, so what there is belongs to the kernel or to the
-//! first point of a round. The code of the loop takes 33,503 instructions for a turn of 64 ready connections, alone or
+//! first point of a round. The code of the loop takes 33,300 instructions for a turn of 64 ready connections, alone or
 //! among 19,064 (`.ci/instructions` counts them and holds them to it): no list is walked that has the idle ones in it,
 //! they lie in a queue in the order in which they fell silent, and only its front is looked at (`src/idle.rs`).
 //!
