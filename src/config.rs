@@ -206,14 +206,21 @@ fn processor(text: &str) -> Result<usize, String> {
     }
 }
 
-/// The processors that this process may use, in order, where the system tells.
+/// The processors that this process may use, in order, where the system tells. Those that whoever started it keeps to others
+/// are among them, for it may leave where it was put. The kernel grants as many as it can of all that a thread asks for.
 fn processors() -> Option<Vec<usize>> {
     #[cfg(target_os = "linux")]
     {
-        use rustix::thread::{CpuSet, sched_getaffinity};
+        use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-        let set = sched_getaffinity(None).ok()?;
-        Some((0..CpuSet::MAX_CPU).filter(|&processor| set.is_set(processor)).collect())
+        let granted = std::thread::spawn(|| {
+            let mut all = CpuSet::new();
+            (0..CpuSet::MAX_CPU).for_each(|processor| all.set(processor));
+            let _ = sched_setaffinity(None, &all);
+            sched_getaffinity(None)
+        });
+        let granted = granted.join().ok()?.ok()?;
+        Some((0..CpuSet::MAX_CPU).filter(|&processor| granted.is_set(processor)).collect())
     }
     #[cfg(not(target_os = "linux"))]
     None

@@ -52,20 +52,42 @@ fn a_wrong_argument_is_refused_with_code_2_and_one_line_that_names_it() {
     }
 }
 
+/// The processors that this thread may use, in order.
+#[cfg(target_os = "linux")]
+fn processors() -> Vec<usize> {
+    let there = rustix::thread::sched_getaffinity(None).unwrap();
+    (0..rustix::thread::CpuSet::MAX_CPU).filter(|&processor| there.is_set(processor)).collect()
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_processor_that_is_not_there_is_refused_and_those_that_are_there_are_named() {
-    let there = rustix::thread::sched_getaffinity(None).unwrap();
-    let there = (0..rustix::thread::CpuSet::MAX_CPU).filter(|&processor| there.is_set(processor));
-    let there = there.map(|processor| processor.to_string()).collect::<Vec<_>>().join(",");
     // The first is in the kernel's set of them, though hardly in a machine; the second is in neither.
-    for (pin, wrong) in [("0,1023", "1023"), ("99999", "99999")] {
+    for (pin, wrong) in [("0,1023", 1023), ("99999", 99999)] {
         let output = run(&["--pin", pin]);
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!((output.status.code(), said.lines().count()), (Some(2), 1), "{pin}: {said}");
-        let named = ["--pin".into(), format!("'{wrong}'"), format!("may use the processors {there}")];
-        assert!(named.iter().all(|part| said.contains(part)), "{pin}: {said}");
+        assert!(said.contains("--pin") && said.contains(&format!("'{wrong}'")), "{pin}: {said}");
+        let (_, named) = said.trim().split_once("may use the processors ").expect(&said);
+        let named: Vec<usize> = named.split(',').map(|number| number.parse().expect(&said)).collect();
+        assert!(processors().iter().all(|there| named.contains(there)) && !named.contains(&wrong), "{pin}: {said}");
     }
+}
+
+/// A load keeps the last processor for itself, and what it starts is kept there too until it says where else it wants to be.
+#[cfg(target_os = "linux")]
+#[test]
+fn who_was_put_on_one_processor_may_be_pinned_to_another() {
+    let (first, last) = (processors()[0], *processors().last().unwrap());
+    let put_on_the_last = || {
+        let mut set = rustix::thread::CpuSet::new();
+        set.set(last);
+        rustix::thread::sched_setaffinity(None, &set).unwrap();
+        Program::start(&["--pin", &first.to_string()])
+    };
+    let program = std::thread::scope(|scope| scope.spawn(put_on_the_last).join().unwrap());
+    assert_serves(program.address);
+    assert_eq!(program.terminate().code, Some(0));
 }
 
 #[test]
