@@ -36,7 +36,7 @@ fn the_datagram_that_starts_the_server_is_answered_from_the_address_that_was_ask
     for (listen, asked) in rows {
         let (listen, asked): (IpAddr, IpAddr) = (listen.parse().unwrap(), asked.parse().unwrap());
         let Ok(socket) = UdpSocket::bind((listen, 0)) else {
-            println!("skipped {listen}: this machine has no IPv6");
+            println!("skipped: {listen}: this machine has no IPv6");
             continue;
         };
         let place = SocketAddr::new(asked, socket.local_addr().unwrap().port());
@@ -77,7 +77,7 @@ fn the_connection_that_starts_the_server_is_served_like_any_other() {
         let line = server.line_with("shout-server");
         if !line.starts_with(" listening on tcp ") {
             assert!(line.contains("--sandbox is not available"), "{line}");
-            println!("skipped {flags:?}: {line}");
+            println!("skipped: {flags:?}: {line}");
             continue;
         }
         for mut stream in [early, TcpStream::connect(place).unwrap()] {

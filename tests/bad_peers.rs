@@ -26,7 +26,7 @@ const RESIDENT_MAX: u64 = 24 << 20;
 fn kernel_send_memory(port: u16) -> Option<Vec<u64>> {
     let output = Command::new("ss").args(["-tmnH", "state", "established", "sport", "=", &format!(":{port}")]).output();
     let Ok(output) = output else {
-        println!("not checked: there is no `ss` to ask for the kernel's memory");
+        println!("skipped: there is no `ss` to ask for the kernel's memory");
         return None;
     };
     let text = String::from_utf8(output.stdout).unwrap();

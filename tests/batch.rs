@@ -135,7 +135,7 @@ fn a_reply_leaves_from_the_address_that_was_asked() {
         [("0.0.0.0:0", "127.0.0.2"), ("[::]:0", "::1"), ("[::]:0", "127.0.0.3"), ("[::ffff:0.0.0.0]:0", "127.0.0.3")]
     {
         if listen.contains(':') && std::net::UdpSocket::bind("[::1]:0").is_err() {
-            println!("skipped {asked} of {listen}: this host has no IPv6");
+            println!("skipped: {asked} of {listen}: this host has no IPv6");
             continue;
         }
         let mut server = server(&["--listen", listen]);
@@ -152,7 +152,7 @@ fn a_reply_leaves_from_the_address_that_was_asked() {
 fn a_broadcast_is_not_answered() {
     for listen in ["0.0.0.0:0", "[::]:0", "[::ffff:0.0.0.0]:0"] {
         if listen.contains(':') && std::net::UdpSocket::bind("[::1]:0").is_err() {
-            println!("skipped {listen}: this host has no IPv6");
+            println!("skipped: {listen}: this host has no IPv6");
             continue;
         }
         let mut server = server(&["--listen", listen]);

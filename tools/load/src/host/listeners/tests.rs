@@ -91,7 +91,7 @@ fn an_address_is_served_by_the_socket_that_is_closest_to_it() {
     assert_served("127.0.0.1", port, vec![holders[1].pid()]);
     assert_served("127.0.0.2", port, vec![holders[0].pid()]);
     let Some((port, holders)) = held(&[("0.0.0.0", false), ("::", true)]) else {
-        println!("skipped in part: there is no IPv6");
+        println!("skipped: the part with IPv6, which is not here");
         return;
     };
     // Any address of IPv4 is none of IPv6.
