@@ -27,7 +27,7 @@ const IDLE_CPU_MAX: Duration = Duration::from_millis(40);
 /// row makes more than that before it demands full service; for a fault may also swallow the signal that ends the row.
 const WHEN: [(&str, &str); 4] = [("2..10+4", "every fourth"), ("1", "first"), ("3", "third"), ("1..10", "first ten")];
 
-/// How many of them are tried, unless `SHOUT_FAULTS=all` asks for the whole table, which takes minutes.
+/// How many of them are tried, unless `SHOUT_FAULTS=all` asks for the whole table, which takes a minute; `.ci/run` does.
 const WHEN_BY_DEFAULT: usize = 1;
 
 /// The calls that the loop makes, with the errors that their man pages and the kernel have for them. Those that only a
