@@ -163,7 +163,10 @@ pub fn response_times(run: &Document) -> Histogram<u64> {
     let mut times = run.latency.response.histogram().unwrap_or_else(histogram);
     let timeout =
         if run.per_transport.contains_key("udp") { run.config.udp_timeout_ns } else { run.config.tcp_timeout_ns };
-    times.saturating_record_n(timeout.min(LONGEST), run.counts.unanswered());
+    // The histogram takes even a value that was recorded no times for its greatest.
+    if run.counts.unanswered() > 0 {
+        times.saturating_record_n(timeout.min(LONGEST), run.counts.unanswered());
+    }
     times
 }
 
@@ -293,6 +296,17 @@ mod tests {
         (run.counts.sent, run.counts.replied, run.counts.lost) = (10_000, 10_000 - lost, lost);
         run.config.tcp_timeout_ns = SECOND;
         run
+    }
+
+    #[test]
+    fn a_run_that_lost_nothing_has_its_own_response_times_and_no_others() {
+        let run = run(0);
+        let times = response_times(&run);
+        assert_eq!(
+            (times.len(), times.max()),
+            (10_000, run.latency.response.max),
+            "the timeout of 1 s is none of them"
+        );
     }
 
     #[test]
