@@ -95,6 +95,26 @@ enum Phase {
     Done,
 }
 
+/// Long trials that proved nothing.
+#[derive(Debug, Clone, Copy, Default)]
+struct Unproved {
+    all: usize,
+    /// Those of which the generator may be the reason.
+    generators: usize,
+}
+
+impl Unproved {
+    fn add(&mut self, judgement: Judgement) {
+        self.all += 1;
+        self.generators += usize::from(judgement.is_generators);
+    }
+
+    /// What they say has ended the search.
+    fn limit(self) -> Limit {
+        if 2 * self.generators > self.all { Limit::Generator } else { Limit::Unclear }
+    }
+}
+
 /// The state of a search.
 #[derive(Debug, Clone)]
 pub struct Search {
@@ -111,6 +131,8 @@ pub struct Search {
     fails_at: Option<f64>,
     /// Whose fault `fails_at` was.
     limit: Limit,
+    /// The long trials for a bound that is not found yet.
+    unproved: Unproved,
     answer: Answer,
 }
 
@@ -130,6 +152,7 @@ impl Search {
             surely_holds_at: None,
             fails_at: None,
             limit: Limit::Range,
+            unproved: Unproved::default(),
             answer,
         }
     }
@@ -151,7 +174,7 @@ impl Search {
                 self.learn(achieved, judgement);
                 let is_found = judgement.holds && judgement.is_sure;
                 if is_found || tried + 1 == MOST_CONFIRMATIONS || rate <= self.limits.least {
-                    self.confirm_upper(judgement);
+                    self.confirm_upper();
                 } else {
                     let rate = self.lower_rate(rate, tried, judgement).max(self.limits.least);
                     self.phase = Phase::Lower { rate, tried: tried + 1 };
@@ -167,7 +190,7 @@ impl Search {
                 } else if surely_holds && self.returns < MOST_RETURNS {
                     self.grow_on_from(achieved);
                 } else if tried + 1 == MOST_CONFIRMATIONS {
-                    self.finish(undecided(judgement));
+                    self.finish(self.unproved.limit());
                 } else if judgement.is_generators && !judgement.holds {
                     self.phase = Phase::Upper { rate, tried: tried + 1 };
                 } else {
@@ -236,21 +259,24 @@ impl Search {
     }
 
     fn confirm_lower(&mut self) {
+        self.unproved = Unproved::default();
         self.phase = match self.holds_at {
             Some(rate) => Phase::Lower { rate, tried: 0 },
             None => Phase::Upper { rate: self.limits.least, tried: 0 },
         };
     }
 
-    /// `last` is what the last trial for the lower end came to.
-    fn confirm_upper(&mut self, last: Judgement) {
+    fn confirm_upper(&mut self) {
         self.phase = match (self.fails_at, self.limit) {
             (Some(_), Limit::Generator) => return self.finish(Limit::Generator),
-            (None, _) if self.answer.lower.is_none() => return self.finish(undecided(last)),
+            (None, _) if self.answer.lower.is_none() => return self.finish(self.unproved.limit()),
             (None, _) => return self.finish(Limit::Range),
             (Some(_), _) if self.answer.upper.is_some() => return self.finish(Limit::Server),
             (Some(rate), _) => Phase::Upper { rate, tried: 0 },
         };
+        if self.answer.lower.is_some() {
+            self.unproved = Unproved::default();
+        }
     }
 
     /// Back to short trials, without what they said of rates that are not too high after all.
@@ -272,7 +298,7 @@ impl Search {
             Judgement { holds: false, is_sure: true, is_generators: false } => {
                 *upper = Some(upper.map_or(achieved, |rate| rate.min(achieved)));
             }
-            Judgement { .. } => {}
+            Judgement { .. } => self.unproved.add(judgement),
         }
     }
 
@@ -285,9 +311,4 @@ impl Search {
         self.answer.limit = limit;
         self.phase = Phase::Done;
     }
-}
-
-/// What ends a search whose last trial proved nothing.
-fn undecided(last: Judgement) -> Limit {
-    if last.is_generators { Limit::Generator } else { Limit::Unclear }
 }

@@ -143,3 +143,22 @@ fn what_is_near_the_limit_is_approached_in_steps_and_the_last_trial_goes_where_a
     assert!(steps.iter().all(|rate| *rate > 3e6) && last == [2e6], "{rates:?}");
     assert_eq!(answer.lower, Some(2e6));
 }
+
+#[test]
+fn a_generator_that_spoilt_the_most_of_the_trials_is_blamed_whichever_of_them_was_the_last() {
+    let limit = |clean: &[usize]| {
+        let number = std::cell::Cell::new(0);
+        let server = |rate: f64, is_long: bool| {
+            let upper = is_long && rate > 5e4;
+            number.set(number.get() + usize::from(upper));
+            let is_generators = upper && !clean.contains(&number.get());
+            let is_sure = !upper;
+            (rate, Judgement { holds: rate <= 5e4, is_sure, is_generators })
+        };
+        let (answer, _) = search_in_two_ways(LIMITS, server);
+        assert!(answer.lower.is_some() && answer.upper.is_none(), "{answer:?}");
+        answer.limit
+    };
+    assert_eq!(limit(&[4]), Limit::Generator, "three of four");
+    assert_eq!(limit(&[1, 2, 3]), Limit::Unclear, "one of four");
+}
