@@ -275,13 +275,20 @@ impl Standing {
     /// The first setting in which two differ so that their figures prove nothing about each other.
     pub(crate) fn difference(&self, other: &Standing) -> Option<&'static str> {
         let (a, b) = (&self.config, &other.config);
+        // What a run says of a transport that it did not use is no setting of it.
+        let lanes = |config: &Config| {
+            let used = |transport: &str, lanes: usize| {
+                if self.transports.iter().any(|used| used == transport) { lanes } else { 0 }
+            };
+            (used("udp", config.udp_sockets), used("tcp", config.tcp_connections))
+        };
         let differences = [
             ("protocol", self.transports != other.transports),
             ("model", a.model != b.model),
             ("rate", a.rate != b.rate),
             ("arrival process", a.arrivals != b.arrivals),
             ("pipeline depth", a.pipeline != b.pipeline),
-            ("number of connections", (a.udp_sockets, a.tcp_connections) != (b.udp_sockets, b.tcp_connections)),
+            ("number of connections", lanes(a) != lanes(b)),
             ("size", a.size != b.size),
             ("payload", a.payload != b.payload),
             ("late policy", a.late != b.late),

@@ -159,6 +159,18 @@ fn a_run_may_be_a_little_worse_than_its_baseline() {
 }
 
 #[test]
+fn runs_are_made_alike_whatever_they_say_of_a_transport_that_they_did_not_use() {
+    let over_udp = |udp_sockets: usize, tcp_connections: usize| {
+        let mut run = run();
+        run.per_transport.insert("udp".into(), Document::part_for_tests());
+        (run.config.udp_sockets, run.config.tcp_connections) = (udp_sockets, tcp_connections);
+        Standing::of_run(&run)
+    };
+    assert!(over_udp(1, 16).difference(&over_udp(1, 1)).is_none());
+    assert!(over_udp(1, 16).difference(&over_udp(2, 16)).is_some());
+}
+
+#[test]
 fn several_runs_are_held_against_their_median_and_errors_against_the_worst() {
     let held = |objective: &str, change: &dyn Fn(usize, &mut Document)| {
         let gates = gates(&[objective]);

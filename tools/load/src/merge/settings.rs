@@ -15,6 +15,10 @@ pub(super) fn settings(run: &Document) -> [(&'static str, String); 24] {
     let number = |value: Option<u64>| value.map_or_else(|| "none".into(), |number| number.to_string());
     let seconds = |nanos: u64| format!("{} s", nanos as f64 / SECOND as f64);
     let yes_or_no = |is_so: bool| if is_so { "given" } else { "not given" }.to_owned();
+    // What a run says of a transport that it did not use is no setting of it.
+    let timeout = |transport: &str, nanos: u64| {
+        if run.per_transport.contains_key(transport) { seconds(nanos) } else { "none".into() }
+    };
     let companions = run.companions.unwrap_or_default();
     // What is not added up a merged run has with its parts, of which one is like the other.
     let part = run.merged.as_ref().and_then(|merged| merged.parts.first());
@@ -37,8 +41,8 @@ pub(super) fn settings(run: &Document) -> [(&'static str, String); 24] {
         ("goal of --until", text(&until.map(|until| until.goal.clone()))),
         ("interference", yes_or_no(run.interference.is_some() || part.is_some_and(|part| part.interference.is_some()))),
         ("warm-up", seconds(config.warmup_ns)),
-        ("timeout over UDP", seconds(config.udp_timeout_ns)),
-        ("timeout over TCP", seconds(config.tcp_timeout_ns)),
+        ("timeout over UDP", timeout("udp", config.udp_timeout_ns)),
+        ("timeout over TCP", timeout("tcp", config.tcp_timeout_ns)),
         ("interval", seconds(config.interval_ns)),
         ("churn", number(run.churn.as_ref().map(|churn| churn.messages))),
         ("number of idle connections", yes_or_no(companions.idle.is_some())),

@@ -147,6 +147,9 @@ fn sums(team: &Team, connect_times: Option<&Histogram<u64>>) -> (Recorder, BTree
 /// Every setting, for the record.
 fn config(plan: &Plan) -> Config {
     let model = plan.model();
+    let lanes = |of: Transport| {
+        plan.transports().iter().find(|(transport, ..)| *transport == of).map_or(0, |(_, lanes, _)| *lanes)
+    };
     Config {
         model: model.name.into(),
         rate: model.rate,
@@ -155,8 +158,8 @@ fn config(plan: &Plan) -> Config {
         pipeline: model.window,
         threads: (plan.threads > 1).then_some(plan.threads),
         datagrams_per_send: plan.longest_train,
-        udp_sockets: plan.udp_sockets,
-        tcp_connections: plan.tcp_connections,
+        udp_sockets: lanes(Transport::Udp),
+        tcp_connections: lanes(Transport::Tcp),
         size: plan.content.to_string(),
         payload: match &plan.content {
             Content::Lines(lines) => Some(lines.path().display().to_string()),
@@ -191,5 +194,21 @@ pub(super) fn process(pid: u32, usage: Usage, sent: u64, wall_ns: Nanos) -> Proc
         involuntary_switches: usage.involuntary,
         resident_bytes: usage.resident,
         spun_ns: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Command, read};
+
+    #[test]
+    fn a_transport_that_is_not_used_has_no_sockets() {
+        let lanes = |target: &str| {
+            let Ok(Command::Run(options)) = read(["shout-load", target].map(Into::into).into_iter()) else { panic!() };
+            let config = config(&options.plan(options.target.clone().unwrap(), false, 1).unwrap());
+            (config.udp_sockets, config.tcp_connections)
+        };
+        assert_eq!(["udp://h", "tcp://h", "echo://h"].map(lanes), [(1, 0), (0, 16), (1, 16)]);
     }
 }

@@ -67,6 +67,18 @@ fn every_setting_that_makes_another_load_is_named_with_both_values() {
 }
 
 #[test]
+fn the_timeout_of_a_transport_that_is_not_used_is_no_setting() {
+    let mut runs = dealt(&[], &[0, 0]);
+    for run in &mut runs {
+        run.per_transport.remove("tcp");
+    }
+    runs[1].config.tcp_timeout_ns = 4 * SECOND;
+    check(&[source(&runs[0]), source(&runs[1])]).unwrap();
+    runs[1].config.udp_timeout_ns = 4 * SECOND;
+    check(&[source(&runs[0]), source(&runs[1])]).unwrap_err();
+}
+
+#[test]
 fn the_same_run_twice_and_another_server_are_refused() {
     let runs = dealt(&even(), &[0, 0]);
     let refusal = |sources: &[Source]| check(sources).unwrap_err().1;

@@ -2,12 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use super::{Config, Connections, Counts, Document, Environment, Latencies, Latency, SCHEMA, Target, Time, Tool};
+use super::{
+    Config, Connections, Counts, Document, Environment, Latencies, Latency, PerTransport, SCHEMA, Target, Time, Tool,
+};
 use crate::recorder;
 use crate::report::trust::Loss;
 use crate::verdict::Validity;
 
 impl Document {
+    /// The share of a transport in such a run.
+    pub(crate) fn part_for_tests() -> PerTransport {
+        PerTransport { counts: Counts::default(), latency: Document::for_tests().latency, breakdown: None }
+    }
+
     /// A run in which nothing happened, and which is believed.
     pub(crate) fn for_tests() -> Self {
         let latency = || Latency::of(&recorder::histogram());

@@ -40,9 +40,9 @@ pub struct Config {
     pub threads: Option<usize>,
     /// The most datagrams that one system call may send; they share one time of issue.
     pub datagrams_per_send: usize,
-    /// How many UDP sockets, if the target has UDP.
+    /// How many UDP sockets; 0 if the target has no UDP.
     pub udp_sockets: usize,
-    /// How many TCP connections, if the target has TCP.
+    /// How many TCP connections; 0 if the target has no TCP.
     pub tcp_connections: usize,
     /// Bytes a message: a number, or the spread of sizes as `--size` takes it, or `lines:` and the shortest and the
     /// longest line of a file.
