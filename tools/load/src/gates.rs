@@ -14,6 +14,7 @@ use crate::clock::{Nanos, SECOND};
 use crate::loss::all_in;
 use crate::recorder::LONGEST;
 use crate::report::document::{Config, Counts, Document};
+use crate::report::screen::{count, plural};
 use crate::report::trust::GateResult;
 use crate::run::exit;
 use crate::saved::Kept;
@@ -261,8 +262,9 @@ impl Standing {
     }
 
     fn of_run(run: &Document) -> Self {
+        let churn = run.config.churn.or_else(|| Some(run.churn.as_ref()?.messages));
         Standing {
-            config: run.config.clone(),
+            config: Config { churn, ..run.config.clone() },
             transports: run.per_transport.keys().cloned().collect(),
             // Whoever merges runs of which one was stopped is told so, by an exit code of its own.
             verdict: if run.merged.is_some() && run.time.interrupted { Verdict::Invalid } else { run.validity.verdict },
@@ -272,29 +274,40 @@ impl Standing {
         }
     }
 
-    /// The first setting in which two differ so that their figures prove nothing about each other.
-    pub(crate) fn difference(&self, other: &Standing) -> Option<&'static str> {
-        let (a, b) = (&self.config, &other.config);
+    /// Every setting that must be the same, with its value in words.
+    fn settings(&self) -> [(&'static str, String); 12] {
+        let config = &self.config;
+        let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".into());
+        let number = |value: Option<u64>| value.map_or_else(|| "none".into(), count);
+        let rate = |rate: f64| if rate.fract() == 0.0 { count(rate as u64) } else { rate.to_string() };
         // What a run says of a transport that it did not use is no setting of it.
-        let lanes = |config: &Config| {
-            let used = |transport: &str, lanes: usize| {
-                if self.transports.iter().any(|used| used == transport) { lanes } else { 0 }
-            };
-            (used("udp", config.udp_sockets), used("tcp", config.tcp_connections))
-        };
-        let differences = [
-            ("protocol", self.transports != other.transports),
-            ("model", a.model != b.model),
-            ("rate", a.rate != b.rate),
-            ("arrival process", a.arrivals != b.arrivals),
-            ("pipeline depth", a.pipeline != b.pipeline),
-            ("number of connections", lanes(a) != lanes(b)),
-            ("size", a.size != b.size),
-            ("payload", a.payload != b.payload),
-            ("late policy", a.late != b.late),
-            ("pace", a.pace != b.pace),
-        ];
-        differences.into_iter().find_map(|(what, differs)| differs.then_some(what))
+        let lanes = self.transports.iter().map(|transport| match transport.as_str() {
+            "udp" => plural(config.udp_sockets, "UDP socket"),
+            _ => plural(config.tcp_connections, "TCP connection"),
+        });
+        let list = |parts: Vec<String>| if parts.is_empty() { "none".into() } else { parts.join(", ") };
+        [
+            ("protocol", list(self.transports.clone())),
+            ("model", config.model.clone()),
+            ("rate", config.rate.map_or_else(|| "none".into(), |value| rate(value) + "/s")),
+            ("plan", text(&config.plan)),
+            ("arrival process", text(&config.arrivals)),
+            ("pipeline depth", number(config.pipeline)),
+            ("number of connections", list(lanes.collect())),
+            ("size", config.size.clone()),
+            ("payload", text(&config.payload)),
+            ("late policy", text(&config.late)),
+            ("pace", config.pace.clone()),
+            ("churn", number(config.churn)),
+        ]
+    }
+
+    /// The first setting in which two differ so that their figures prove nothing about each other, with both values, this
+    /// one's first.
+    pub(crate) fn difference(&self, other: &Standing) -> Option<String> {
+        let pairs = self.settings().into_iter().zip(other.settings());
+        let mut differing = pairs.filter(|((_, here), (_, there))| here != there);
+        differing.next().map(|((what, here), (_, there))| format!("{what}: {here} and {there}"))
     }
 }
 
@@ -302,7 +315,7 @@ impl Standing {
 fn compare(now: &Standing, baseline: &Standing, regress: f64) -> Vec<GateResult> {
     // A different load has different figures, which prove nothing.
     if let Some(what) = now.difference(baseline) {
-        let why = format!("not comparable: the baseline has another {what}");
+        let why = format!("not comparable: this run and the baseline have another {what}");
         return vec![GateResult { expr: "baseline".into(), ok: false, value: None, why }];
     }
     let percent = 100.0 * regress;

@@ -101,7 +101,7 @@ pub fn main(options: &Options, command: &[String]) -> ExitCode {
 /// Two saved results, each of one run or of several, which must have been made alike.
 fn of_files(a: &str, b: &str) -> Result<Comparison, String> {
     let (before, after) = (saved::read_any(&PathBuf::from(a))?, saved::read_any(&PathBuf::from(b))?);
-    if let Some(what) = Standing::of(&after).difference(&Standing::of(&before)) {
+    if let Some(what) = Standing::of(&before).difference(&Standing::of(&after)) {
         return Err(format!("not comparable: {a} and {b} have another {what}"));
     }
     let measured = |figure: Figure, kept: &Kept| match kept {

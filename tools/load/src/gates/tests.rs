@@ -171,6 +171,45 @@ fn runs_are_made_alike_whatever_they_say_of_a_transport_that_they_did_not_use() 
 }
 
 #[test]
+fn every_setting_that_makes_another_load_is_named_with_both_values() {
+    use crate::report::crowd::Churn;
+    type Change = fn(&mut Document);
+    let changes: [(&str, &str, Change); 12] = [
+        ("protocol", "udp and none", |run| run.per_transport.clear()),
+        ("model", "closed and open", |run| run.config.model = "open".into()),
+        ("rate", "1,000/s and 2,500/s", |run| run.config.rate = Some(2500.0)),
+        ("plan", "none and 1s@1k,1s@3k", |run| run.config.plan = Some("1s@1k,1s@3k".into())),
+        ("arrival process", "none and const", |run| run.config.arrivals = Some("const".into())),
+        ("pipeline depth", "1 and none", |run| run.config.pipeline = None),
+        ("number of connections", "1 UDP socket and 2 UDP sockets", |run| run.config.udp_sockets = 2),
+        ("size", "64 and 65", |run| run.config.size = "65".into()),
+        ("payload", "none and lines.txt", |run| run.config.payload = Some("lines.txt".into())),
+        ("late policy", "none and cap:3", |run| run.config.late = Some("cap:3".into())),
+        ("pace", "hybrid and spin", |run| run.config.pace = "spin".into()),
+        ("churn", "none and 7", |run| {
+            let connect = Latency::of(&crate::recorder::histogram());
+            run.churn = Some(Churn { messages: 7, closed: 0, opened: 0, refused: 0, failed: 0, connect });
+        }),
+    ];
+    let mut one = run();
+    one.per_transport.insert("udp".into(), Document::part_for_tests());
+    one.config.rate = Some(1000.0);
+    let before = Standing::of_run(&one);
+    assert_eq!(before.difference(&before), None);
+    assert_eq!(changes.map(|(what, ..)| what), before.settings().map(|(what, _)| what), "no setting is left out");
+    for (what, values, change) in changes {
+        let mut other = one.clone();
+        change(&mut other);
+        assert_eq!(before.difference(&Standing::of_run(&other)), Some(format!("{what}: {values}")));
+    }
+    let mut other = one.clone();
+    other.config.rate = Some(2000.0);
+    let gates = Gates { baseline: Some((before, 0.05)), ..Gates::default() };
+    apply(&gates, &mut other);
+    assert_eq!(other.gates[0].why, "not comparable: this run and the baseline have another rate: 2,000/s and 1,000/s");
+}
+
+#[test]
 fn several_runs_are_held_against_their_median_and_errors_against_the_worst() {
     let held = |objective: &str, change: &dyn Fn(usize, &mut Document)| {
         let gates = gates(&[objective]);

@@ -263,7 +263,7 @@ pub(crate) fn count(number: u64) -> String {
     grouped
 }
 
-pub(super) fn plural(number: usize, what: &str) -> String {
+pub(crate) fn plural(number: usize, what: &str) -> String {
     format!("{} {what}{}", count(number as u64), if number == 1 { "" } else { "s" })
 }
 

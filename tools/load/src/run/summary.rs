@@ -147,7 +147,7 @@ fn sums(team: &Team, connect_times: Option<&Histogram<u64>>) -> (Recorder, BTree
 /// Every setting, for the record.
 fn config(plan: &Plan) -> Config {
     let model = plan.model();
-    let lanes = |of: Transport| {
+    let sockets = |of: Transport| {
         plan.transports().iter().find(|(transport, ..)| *transport == of).map_or(0, |(_, lanes, _)| *lanes)
     };
     Config {
@@ -158,8 +158,9 @@ fn config(plan: &Plan) -> Config {
         pipeline: model.window,
         threads: (plan.threads > 1).then_some(plan.threads),
         datagrams_per_send: plan.longest_train,
-        udp_sockets: lanes(Transport::Udp),
-        tcp_connections: lanes(Transport::Tcp),
+        udp_sockets: sockets(Transport::Udp),
+        tcp_connections: sockets(Transport::Tcp),
+        churn: plan.crowd.churn.filter(|_| sockets(Transport::Tcp) > 0),
         size: plan.content.to_string(),
         payload: match &plan.content {
             Content::Lines(lines) => Some(lines.path().display().to_string()),
@@ -205,7 +206,7 @@ mod tests {
     #[test]
     fn a_transport_that_is_not_used_has_no_sockets() {
         let lanes = |target: &str| {
-            let Ok(Command::Run(options)) = read(["shout-load", target].map(Into::into).into_iter()) else { panic!() };
+            let Ok(Command::Run(options)) = read(["shout-load", target].map(Into::into)) else { panic!() };
             let config = config(&options.plan(options.target.clone().unwrap(), false, 1).unwrap());
             (config.udp_sockets, config.tcp_connections)
         };

@@ -203,7 +203,7 @@ fn a_run_is_held_against_its_baseline() {
     let is_invalid = [&first, &second].iter().any(|run| run.validity.verdict == Verdict::Invalid);
     assert_eq!((code, second.gates.len()), (if is_invalid { 4 } else { 0 }, 3), "{:?}", second.gates);
     let (other, code) = measure(&[&load[..], &["-s", "65", "--baseline", path]].concat());
-    assert!(code >= 3 && other.gates[0].why.contains("another size"), "{:?}", other.gates);
+    assert!(code >= 3 && other.gates[0].why.contains("another size: 65 and 64"), "{:?}", other.gates);
     let output = run(&[&load[..], &["--baseline", "/nonexistent/run.json"]].concat());
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), stderr.lines().count()), (Some(1), 1), "{stderr}");

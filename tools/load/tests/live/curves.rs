@@ -231,5 +231,5 @@ fn two_saved_runs_are_compared_and_must_have_been_made_alike() {
     let output = run(&["compare", &path("a.json"), &path("c.json")]);
     std::fs::remove_dir_all(&directory).unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.code() == Some(1) && stderr.contains("pipeline depth"), "{stderr}");
+    assert!(output.status.code() == Some(1) && stderr.contains("another pipeline depth: 2 and 3"), "{stderr}");
 }

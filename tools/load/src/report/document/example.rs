@@ -36,6 +36,7 @@ impl Document {
                 pipeline: Some(1),
                 udp_sockets: 1,
                 tcp_connections: 0,
+                churn: None,
                 size: "64".into(),
                 payload: None,
                 late: None,

@@ -44,6 +44,9 @@ pub struct Config {
     pub udp_sockets: usize,
     /// How many TCP connections; 0 if the target has no TCP.
     pub tcp_connections: usize,
+    /// How many messages each TCP connection carried before another took its place, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub churn: Option<u64>,
     /// Bytes a message: a number, or the spread of sizes as `--size` takes it, or `lines:` and the shortest and the
     /// longest line of a file.
     pub size: String,
