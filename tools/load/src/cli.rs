@@ -273,7 +273,7 @@ impl Cli {
 impl Options {
     /// The plan for `target`, which is the server of our own if `is_own`. `random_seed` is for those who gave none.
     ///
-    /// Fails where the size does not suit the transport.
+    /// Fails where the size, or what is to become of connections, does not suit the transport.
     pub fn plan(&self, target: Target, is_own: bool, random_seed: u64) -> Result<Plan, String> {
         let has_udp = target.protocol != Protocol::Tcp;
         let has_tcp = target.protocol != Protocol::Udp;
@@ -282,6 +282,10 @@ impl Options {
             return Err(format!(
                 "'--interference' is between two transports: it needs a target such as echo://HOST:PORT, and not {whom}"
             ));
+        }
+        // A server of our own is loaded over TCP as well, in a run of its own.
+        if !is_own {
+            self.crowd.check(&target)?;
         }
         let content = self.content();
         if has_udp && content.longest() > LONGEST_DATAGRAM {

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use ipnet::IpNet;
+use shout::target::{Protocol, Target};
 
 use super::values::{companions, positive_count, rate, source};
 use crate::plan::Crowd;
@@ -42,6 +43,20 @@ pub struct CrowdOptions {
 }
 
 impl CrowdOptions {
+    /// Refuses what would do nothing where only datagrams are exchanged with the target.
+    pub(super) fn check(&self, target: &Target) -> Result<(), String> {
+        let has_connections = target.protocol != Protocol::Udp || self.plan().companions() > 0;
+        let flag = match (self.churn, self.connect_rate) {
+            (Some(_), _) if target.protocol == Protocol::Udp => "--churn",
+            (_, Some(_)) if !has_connections => "--connect-rate",
+            (Some(_) | None, _) => return Ok(()),
+        };
+        Err(format!(
+            "'{flag}' is about TCP connections: it needs a target such as tcp://HOST:PORT or echo://HOST:PORT, and not \
+             '{target}'"
+        ))
+    }
+
     /// The same, checked and complete.
     pub(super) fn plan(&self) -> Crowd {
         Crowd {

@@ -137,6 +137,26 @@ fn a_size_must_suit_the_transport() {
 }
 
 #[test]
+fn what_is_done_to_connections_needs_a_target_that_has_some() {
+    for (line, refused) in [
+        ("udp://h --churn 7", Some("--churn")),
+        ("udp://h --connect-rate 9", Some("--connect-rate")),
+        ("udp://h --connect-rate 9 --idle 1", None),
+        ("tcp://h --churn 7 --connect-rate 9", None),
+        ("echo://h --churn 7 --connect-rate 9", None),
+    ] {
+        let options = options(&format!("shout-load {line}"));
+        let plan = |is_own| options.plan(options.target.clone().unwrap(), is_own, 0);
+        let said = plan(false).err();
+        assert_eq!(said.is_some(), refused.is_some(), "{line}: {said:?}");
+        for part in refused.into_iter().chain(refused.map(|_| "udp://h")) {
+            assert!(said.as_ref().unwrap().contains(part), "{said:?}");
+        }
+        assert!(plan(true).is_ok(), "a server of our own is loaded over TCP as well");
+    }
+}
+
+#[test]
 fn a_printed_seed_is_taken_back() {
     let seed = 0xFEDC_BA98_7654_3210;
     assert_eq!(plan(&format!("shout-load udp://h --seed {seed:X}")).seed, seed);
