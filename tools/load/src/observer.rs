@@ -21,12 +21,28 @@ pub struct Usage {
     pub cpu: Nanos,
     /// Time that it was ready to run and had no processor.
     pub waited: Nanos,
-    /// Times that it gave the processor up to wait for something.
-    pub voluntary: u64,
-    /// Times that the processor was taken from it.
-    pub involuntary: u64,
+    /// How its turns on a processor ended, where that is known.
+    pub switches: Option<Switches>,
     /// Resident memory in bytes, not a difference.
     pub resident: u64,
+}
+
+/// How turns on a processor ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Switches {
+    /// Times that it was given up to wait for something.
+    pub voluntary: u64,
+    /// Times that it was taken away.
+    pub involuntary: u64,
+}
+
+/// A process as it is at a time.
+#[derive(Debug, Clone, Default)]
+struct Seen {
+    /// What all its threads have used, but for the switches and the waiting of those that have ended: the kernel forgets them.
+    usage: Usage,
+    /// The threads that it has.
+    threads: Vec<i32>,
 }
 
 /// What happened between two times.
@@ -53,8 +69,8 @@ pub struct Observation {
 /// The counters of [`Observation`] since their beginning.
 #[derive(Debug, Clone, Default)]
 struct Counters {
-    server: Vec<Option<Usage>>,
-    own: Option<Usage>,
+    server: Vec<Option<Seen>>,
+    own: Option<Seen>,
     stolen: Option<(u64, u64)>,
     server_drops: Option<u64>,
     client_drops: Option<u64>,
@@ -95,7 +111,7 @@ impl Observer {
         Observation {
             server: sum(&now.server, &first.server),
             busiest: busiest(&self.server, &now.server, &first.server),
-            own: now.own.zip(first.own).map(|(now, first)| now.since(first)),
+            own: since(now.own.as_ref(), first.own.as_ref()),
             steal: now.stolen.zip(first.stolen).map(|(now, before)| share(now, before)),
             server_drops: difference(now.server_drops, first.server_drops),
             client_drops: difference(now.client_drops, first.client_drops),
@@ -120,14 +136,23 @@ impl Observer {
     }
 }
 
+/// What a process has used between two times; `None` where it was not there at both. Of a thread that has ended in between, the
+/// switches before are in the first sum and not in the second: then nobody knows how many there were.
+fn since(now: Option<&Seen>, first: Option<&Seen>) -> Option<Usage> {
+    let (now, first) = (now?, first?);
+    let has_all = first.threads.iter().all(|thread| now.threads.contains(thread));
+    let used = now.usage.since(first.usage);
+    Some(Usage { switches: used.switches.filter(|_| has_all), ..used })
+}
+
 /// What several processes have used together. One that has ended takes what it used with it; `None` where all have.
-fn sum(now: &[Option<Usage>], first: &[Option<Usage>]) -> Option<Usage> {
-    let each = now.iter().zip(first).filter_map(|(now, first)| Some((*now)?.since((*first)?)));
+fn sum(now: &[Option<Seen>], first: &[Option<Seen>]) -> Option<Usage> {
+    let each = now.iter().zip(first).filter_map(|(now, first)| since(now.as_ref(), first.as_ref()));
     each.reduce(Usage::plus)
 }
 
-fn busiest(pids: &[u32], now: &[Option<Usage>], first: &[Option<Usage>]) -> Option<u32> {
-    let used = |(now, first): (&Option<Usage>, &Option<Usage>)| Some((*now)?.since((*first)?).cpu);
+fn busiest(pids: &[u32], now: &[Option<Seen>], first: &[Option<Seen>]) -> Option<u32> {
+    let used = |(now, first): (&Option<Seen>, &Option<Seen>)| Some(since(now.as_ref(), first.as_ref())?.cpu);
     let each = pids.iter().zip(now.iter().zip(first)).filter_map(|(pid, usage)| Some((used(usage)?, *pid)));
     each.max().map(|(_, pid)| pid)
 }
@@ -148,8 +173,10 @@ impl Usage {
         Usage {
             cpu: self.cpu + other.cpu,
             waited: self.waited + other.waited,
-            voluntary: self.voluntary + other.voluntary,
-            involuntary: self.involuntary + other.involuntary,
+            switches: self.switches.zip(other.switches).map(|(one, other)| Switches {
+                voluntary: one.voluntary + other.voluntary,
+                involuntary: one.involuntary + other.involuntary,
+            }),
             resident: self.resident + other.resident,
         }
     }
@@ -160,8 +187,10 @@ impl Usage {
         Usage {
             cpu: self.cpu.saturating_sub(before.cpu),
             waited: self.waited.saturating_sub(before.waited),
-            voluntary: self.voluntary.saturating_sub(before.voluntary),
-            involuntary: self.involuntary.saturating_sub(before.involuntary),
+            switches: self.switches.zip(before.switches).map(|(now, before)| Switches {
+                voluntary: now.voluntary.saturating_sub(before.voluntary),
+                involuntary: now.involuntary.saturating_sub(before.involuntary),
+            }),
             resident: self.resident,
         }
     }
@@ -200,37 +229,43 @@ fn stolen(stat: &str) -> Option<(u64, u64)> {
 
 #[cfg(target_os = "linux")]
 mod system {
-    use super::{SocketAddr, Usage, host};
+    use super::{Seen, SocketAddr, Switches, Usage, host};
     use procfs::process::{FDTarget, Process, Task};
 
     /// Bytes in the kibibytes of `/proc`.
     const KIBI: u64 = 1024;
 
-    fn add(task: &Task, usage: &mut Usage) -> Option<()> {
+    /// What a thread has used so far.
+    fn of_thread(task: &Task) -> Option<Usage> {
         let (times, status) = (task.schedstat().ok()?, task.status().ok()?);
-        usage.cpu += times.sum_exec_runtime;
-        usage.waited += times.run_delay;
-        usage.voluntary += status.voluntary_ctxt_switches?;
-        usage.involuntary += status.nonvoluntary_ctxt_switches?;
-        usage.resident = status.vmrss? * KIBI; // of the whole process
-        Some(())
+        let switches = status.voluntary_ctxt_switches.zip(status.nonvoluntary_ctxt_switches);
+        Some(Usage {
+            cpu: times.sum_exec_runtime,
+            waited: times.run_delay,
+            switches: switches.map(|(voluntary, involuntary)| Switches { voluntary, involuntary }),
+            resident: status.vmrss? * KIBI, // of the whole process
+        })
     }
 
     /// All threads of a process together. Of those that have ended only the processor time is known.
-    pub(super) fn process(pid: u32) -> Option<Usage> {
-        let mut usage = Usage::default();
+    pub(super) fn process(pid: u32) -> Option<Seen> {
+        let mut seen = Seen::default();
+        let mut sum: Option<Usage> = None;
         for task in Process::new(pid.cast_signed()).ok()?.tasks().ok()?.flatten() {
-            let _ = add(&task, &mut usage);
+            if let Some(usage) = of_thread(&task) {
+                seen.threads.push(task.tid);
+                let resident = usage.resident;
+                sum = Some(Usage { resident, ..sum.map_or(usage, |sum| sum.plus(usage)) });
+            }
         }
-        Some(Usage { cpu: host::cpu_time(pid)?, ..usage })
+        seen.usage = Usage { cpu: host::cpu_time(pid)?, ..sum.unwrap_or_default() };
+        Some(seen)
     }
 
     /// The calling thread.
     pub(super) fn thread() -> Option<Usage> {
         let task = rustix::thread::gettid().as_raw_nonzero().get();
-        let mut usage = Usage::default();
-        add(&Process::myself().ok()?.task_from_tid(task).ok()?, &mut usage)?;
-        Some(usage)
+        of_thread(&Process::myself().ok()?.task_from_tid(task).ok()?)
     }
 
     /// Our UDP sockets that are connected to an address.
@@ -251,9 +286,9 @@ mod system {
 
 #[cfg(not(target_os = "linux"))]
 mod system {
-    use super::{SocketAddr, Usage};
+    use super::{Seen, SocketAddr, Usage};
 
-    pub(super) fn process(_pid: u32) -> Option<Usage> {
+    pub(super) fn process(_pid: u32) -> Option<Seen> {
         None
     }
 
@@ -301,5 +336,41 @@ mod tests {
         assert!(seen.server.unwrap().resident > 100_000 && thread().is_some() && seen.steal.is_some(), "{seen:?}");
         assert_eq!((seen.server_drops, seen.client_drops), (Some(0), Some(0)));
         assert!(seen.retransmits.is_some() && seen.listen_overflows.is_some(), "{seen:?}");
+    }
+
+    #[test]
+    fn of_a_process_whose_thread_has_ended_the_switches_are_not_known() {
+        let seen = |cpu: Nanos, voluntary: u64, threads: &[i32]| {
+            let switches = Some(Switches { voluntary, involuntary: 0 });
+            Seen { usage: Usage { cpu, switches, ..Usage::default() }, threads: threads.to_vec() }
+        };
+        let used = |now: Seen| since(Some(&now), Some(&seen(100, 50, &[1, 2]))).unwrap();
+        let grown = used(seen(150, 70, &[1, 2, 3]));
+        assert_eq!((grown.cpu, grown.switches.unwrap().voluntary), (50, 20));
+        let shrunk = used(seen(150, 7, &[1, 3]));
+        assert_eq!((shrunk.cpu, shrunk.switches), (50, None));
+        assert_eq!(grown.plus(shrunk).switches, None, "nor are those of several processes of which it is one");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_kernel_forgets_what_a_thread_has_done() {
+        let address = "127.0.0.1:1".parse().unwrap();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let (name, named) = std::sync::mpsc::channel();
+        let other = std::thread::spawn(move || {
+            name.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
+            let _ = ended.recv();
+        });
+        let thread = named.recv().unwrap();
+        let observer = Observer::start(address, &[], true);
+        assert!(observer.first.own.as_ref().unwrap().threads.contains(&thread));
+        drop(end);
+        other.join().unwrap();
+        // The kernel wakes whoever joins a moment before the thread has gone.
+        while system::process(std::process::id()).unwrap().threads.contains(&thread) {
+            std::thread::yield_now();
+        }
+        assert_eq!(observer.so_far().own.unwrap().switches, None);
     }
 }

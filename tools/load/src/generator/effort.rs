@@ -29,7 +29,7 @@ impl Effort {
 
     /// Times a second that the processor was taken from it.
     pub fn switches(&self) -> Option<f64> {
-        self.usage.map(|usage| verdict::rate(usage.involuntary, self.time))
+        Some(verdict::rate(self.usage?.switches?.involuntary, self.time))
     }
 
     fn share(&self, time: Nanos) -> f64 {
@@ -60,10 +60,12 @@ impl Meter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observer::Switches;
 
     #[test]
     fn shares_are_of_the_time_of_sending_and_what_was_spun_is_headroom() {
-        let usage = Usage { cpu: 950, waited: 40, involuntary: 3, ..Usage::default() };
+        let switches = Some(Switches { voluntary: 0, involuntary: 3 });
+        let usage = Usage { cpu: 950, waited: 40, switches, resident: 0 };
         let effort = Effort { time: 1000, usage: Some(usage), spun: 50 };
         assert_eq!((effort.busy(), effort.waited(), effort.switches()), (Some(0.9), Some(0.04), Some(3e6)));
         assert_eq!(Effort { usage: None, ..effort }.busy(), None);

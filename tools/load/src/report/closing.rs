@@ -126,14 +126,20 @@ fn process(process: &Process) -> String {
     let spun = process.spun_ns.filter(|&spun| spun > 0);
     let spun = spun.map_or_else(String::new, |spun| format!(" ({} waiting)", percent(spun, process.wall_ns)));
     let together = process.together.map_or_else(String::new, |number| format!(" and {} more", number - 1));
+    let switches = process.voluntary_switches.zip(process.involuntary_switches);
+    let switches = switches.map_or_else(
+        || "unknown".into(),
+        |(voluntary, involuntary)| {
+            let rate = count(per_second(voluntary + involuntary, process.wall_ns));
+            format!("{rate}/s, involuntary {}", count(involuntary))
+        },
+    );
     format!(
-        "pid {} {}{together}   cpu {}{spun}   {} us a message   switches {}/s, involuntary {}   rss {:.1} MiB",
+        "pid {} {}{together}   cpu {}{spun}   {} us a message   switches {switches}   rss {:.1} MiB",
         process.pid,
         process.name,
         percent(process.cpu_ns, process.wall_ns),
         micros(process.cpu_ns_per_message),
-        count(per_second(process.voluntary_switches + process.involuntary_switches, process.wall_ns)),
-        count(process.involuntary_switches),
         process.resident_bytes as f64 / MEBI
     )
 }
@@ -154,6 +160,15 @@ mod tests {
         let lines: Vec<&str> = screen.lines().collect();
         assert!(lines[0].starts_with("  INVALID     the generator was behind: lag p99 1900 us"), "{screen}");
         assert!(lines[1].starts_with("              worth 0 independent"), "{screen}");
+    }
+
+    #[test]
+    fn switches_that_the_kernel_has_forgotten_are_not_said_to_be_none() {
+        let mut server = Process::for_tests();
+        (server.voluntary_switches, server.involuntary_switches) = (Some(2), Some(1));
+        assert!(process(&server).contains("switches 3/s, involuntary 1 "), "{}", process(&server));
+        (server.voluntary_switches, server.involuntary_switches) = (None, None);
+        assert!(process(&server).contains("switches unknown "), "{}", process(&server));
     }
 
     #[test]

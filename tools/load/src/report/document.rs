@@ -206,10 +206,11 @@ pub struct Process {
     pub cpu_ns_per_message: u64,
     /// The wall-clock time that `cpu_ns` was used in, in nanoseconds.
     pub wall_ns: u64,
-    /// How many times a thread of it gave up the processor to wait.
-    pub voluntary_switches: u64,
-    /// How many times the processor was taken from a thread of it.
-    pub involuntary_switches: u64,
+    /// How many times a thread of it gave up the processor to wait; null where that is not known, because a thread that it had at
+    /// first has ended.
+    pub voluntary_switches: Option<u64>,
+    /// How many times the processor was taken from a thread of it; null where that is not known.
+    pub involuntary_switches: Option<u64>,
     /// Its resident memory at the end, in bytes.
     pub resident_bytes: u64,
     /// The generator only: the part of `cpu_ns`, in nanoseconds, in which it did nothing but wait for the time of a send.

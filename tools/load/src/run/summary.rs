@@ -191,8 +191,8 @@ pub(super) fn process(pid: u32, usage: Usage, sent: u64, wall_ns: Nanos) -> Proc
         cpu_ns: usage.cpu,
         cpu_ns_per_message: usage.cpu.checked_div(sent).unwrap_or(0),
         wall_ns,
-        voluntary_switches: usage.voluntary,
-        involuntary_switches: usage.involuntary,
+        voluntary_switches: usage.switches.map(|switches| switches.voluntary),
+        involuntary_switches: usage.switches.map(|switches| switches.involuntary),
         resident_bytes: usage.resident,
         spun_ns: None,
     }

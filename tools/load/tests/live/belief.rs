@@ -44,7 +44,7 @@ fn a_run_judges_itself_and_its_floor() {
         assert!(p99.lo.is_none_or(|lo| lo <= p99.v) && p99.hi.is_none_or(|hi| hi >= p99.v), "{p99:?}");
         if cfg!(target_os = "linux") {
             let server = run.server.unwrap();
-            assert!(server.resident_bytes > 100_000 && server.voluntary_switches > 0, "{server:?}");
+            assert!(server.resident_bytes > 100_000 && server.voluntary_switches != Some(0), "{server:?}");
             assert!(made.contains(&"own_cpu") || scheme == "tcp", "{made:?}");
             assert!(made.contains(&"cpu_wait") && made.contains(&"involuntary_switches"), "{made:?}");
         }

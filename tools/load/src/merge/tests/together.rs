@@ -69,8 +69,8 @@ fn one_server_is_not_counted_twice() {
         cpu_ns,
         cpu_ns_per_message: cpu_ns / 1000,
         wall_ns,
-        voluntary_switches: 1,
-        involuntary_switches: 1,
+        voluntary_switches: Some(1),
+        involuntary_switches: Some(1),
         resident_bytes: 1,
         spun_ns: None,
     };

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Config, Connections, Counts, Document, Environment, Latencies, Latency, PerTransport, SCHEMA, Target, Time, Tool,
+    Config, Connections, Counts, Document, Environment, Latencies, Latency, PerTransport, Process, SCHEMA, Target,
+    Time, Tool,
 };
 use crate::recorder;
 use crate::report::trust::Loss;
@@ -71,6 +72,24 @@ impl Document {
             validity: Validity { verdict: crate::verdict::Verdict::Valid, checks: Vec::new() },
             gates: Vec::new(),
             exit: 0,
+        }
+    }
+}
+
+impl Process {
+    /// One that has done nothing for a second.
+    pub(crate) fn for_tests() -> Self {
+        Process {
+            pid: 7,
+            together: None,
+            name: "shout-server".into(),
+            cpu_ns: 0,
+            cpu_ns_per_message: 0,
+            wall_ns: 1_000_000_000,
+            voluntary_switches: Some(0),
+            involuntary_switches: Some(0),
+            resident_bytes: 1,
+            spun_ns: None,
         }
     }
 }
