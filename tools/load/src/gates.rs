@@ -96,7 +96,7 @@ impl std::str::FromStr for Objective {
             "errors" => Metric::Errors,
             name => {
                 let percentile = name.strip_prefix('p').and_then(|number| number.parse().ok());
-                let in_range = percentile.filter(|number| (0.0..=100.0).contains(number));
+                let in_range = percentile.filter(|number| (50.0..=99.99).contains(number));
                 Metric::Percentile(in_range.ok_or_else(|| {
                     format!("'{name}' is none of p50 to p99.99, mean, max, lag, loss, rate and errors")
                 })?)

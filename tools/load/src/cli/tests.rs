@@ -118,6 +118,17 @@ fn what_makes_no_sense_is_refused() {
 }
 
 #[test]
+fn a_trial_is_long_enough_to_say_something() {
+    for line in ["search --trial", "search --confirm", "sweep -d", "compare --slice"] {
+        for (length, is_enough) in [("1ns", false), ("49ms", false), ("50ms", true)] {
+            let read = Cli::try_parse_from(format!("shout-load {line} {length}").split_whitespace());
+            assert_eq!(read.is_ok(), is_enough, "{line} {length}");
+            assert!(read.err().is_none_or(|error| error.to_string().contains("at least 50ms")), "{line}");
+        }
+    }
+}
+
+#[test]
 fn a_size_must_suit_the_transport() {
     for (line, right) in [
         ("shout-load udp://h -s 65507", true),

@@ -11,7 +11,7 @@ use super::difference::{self, FIGURES, Figure, Measured};
 use super::result::{Belief, Comparison, Row, Server};
 use super::setup::{self, Common};
 use super::side::{Side, Start, Started};
-use crate::cli::{positive_duration, rate};
+use crate::cli::rate;
 use crate::gates::{Standing, share};
 use crate::plan::{Plan, nanos};
 use crate::program::{Refused, Signals, complain, random_seed};
@@ -50,8 +50,8 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value = "20", value_parser = number_of_blocks)]
     blocks: usize,
 
-    /// How long each of the six parts of a block is
-    #[arg(long, value_name = "TIME", value_parser = positive_duration, default_value = "250ms")]
+    /// How long each of the six parts of a block is, at least 50ms
+    #[arg(long, value_name = "TIME", value_parser = setup::trial_length, default_value = "250ms")]
     slice: Duration,
 
     /// Exit code 3 if B is worse than A by more than this in p50, p99 or rate, and that is neither chance nor noise. Exit code

@@ -10,7 +10,7 @@
 use shout::units;
 
 use super::judge::{self, Judgement};
-use super::trial::Trial;
+use super::trial::{SHORTEST, Trial};
 use crate::clock::Nanos;
 use crate::gates::share;
 use crate::plan::nanos;
@@ -69,7 +69,12 @@ impl std::str::FromStr for Goal {
                         "exceed: above 0 and below 100%; where no trial at all may be bad, use --slo 'loss<=0'",
                     )?;
                 }
-                "trial" => trial = time().ok().filter(|time| *time > 0).ok_or("trial: a time such as 500ms")?,
+                "trial" => {
+                    trial = time()
+                        .ok()
+                        .filter(|time| *time >= SHORTEST)
+                        .ok_or("trial: a time such as 500ms, at least 50ms")?
+                }
                 "sum" => sum = Some(time().map_err(|why| format!("sum: {why}"))?),
                 _ => return Err(hint()),
             }
@@ -281,10 +286,11 @@ mod tests {
             ("loss=few", "below 100%"),
             ("loss=0,exceed=0", "--slo"),
             ("loss=0,trial=0s", "500ms"),
+            ("loss=0,trial=49ms", "at least 50ms"),
             ("loss=0,sum=2s", "at least 8, sum=4s"),
             ("loss=0,exceed=5%", "at least 104, sum=52s"),
             ("loss=0,exceed=0.0000000001%", "too few"),
-            ("loss=0,trial=1ms,sum=1h", "at most 10000"),
+            ("loss=0,trial=50ms,sum=1h", "at most 10000"),
         ] {
             let refusal = text.parse::<Goal>().unwrap_err();
             assert!(refusal.contains(named), "{text:?}: {refusal}");

@@ -13,7 +13,7 @@ use super::capacity::{Answer, Limit, Limits};
 use super::goal::Goal;
 use super::judge;
 use super::setup::{self, Bench};
-use crate::cli::{positive_duration, rate_range};
+use crate::cli::rate_range;
 use crate::gates::{Objective, share};
 use crate::plan::nanos;
 use crate::program::{Refused, complain};
@@ -62,12 +62,12 @@ pub struct Options {
     #[arg(long, value_name = "SHARE", value_parser = precision, default_value = "5%")]
     precision: f64,
 
-    /// How long each of the trials is that find the place
-    #[arg(long, value_name = "TIME", value_parser = positive_duration, default_value = "500ms")]
+    /// How long each of the trials is that find the place, at least 50ms
+    #[arg(long, value_name = "TIME", value_parser = setup::trial_length, default_value = "500ms")]
     trial: Duration,
 
-    /// How long each of the trials is that the answer for --slo rests on
-    #[arg(long, value_name = "TIME", value_parser = positive_duration, default_value = "4s")]
+    /// How long each of the trials is that the answer for --slo rests on, at least 50ms
+    #[arg(long, value_name = "TIME", value_parser = setup::trial_length, default_value = "4s")]
     confirm: Duration,
 }
 

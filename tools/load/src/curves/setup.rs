@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use shout::target::{Protocol, Target};
+use shout::units;
 
-use super::trial::{Trial, interval};
+use super::trial::{SHORTEST, Trial, interval};
 use crate::cli::{self, connections, output, seed};
 use crate::clock::Nanos;
 use crate::engine::Demand;
@@ -59,6 +60,12 @@ pub(super) struct Common {
     /// No progress line
     #[arg(short, long)]
     pub quiet: bool,
+}
+
+/// Reads how long a trial is, which is at least [`SHORTEST`].
+pub(super) fn trial_length(text: &str) -> Result<Duration, String> {
+    let length = units::duration(text)?;
+    if nanos(length) >= SHORTEST { Ok(length) } else { Err("at least 50ms".into()) }
 }
 
 /// A target with open connections, on which trials are made.

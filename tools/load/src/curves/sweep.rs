@@ -9,7 +9,7 @@ use shout::target::Target;
 
 use super::curve::{self, Point, Reached, knee, steps_to};
 use super::setup::{self, Bench};
-use crate::cli::{positive_duration, rate_steps};
+use crate::cli::rate_steps;
 use crate::clock::Nanos;
 use crate::plan::nanos;
 use crate::program::{Refused, complain};
@@ -46,8 +46,8 @@ pub struct Options {
     #[arg(long, value_name = "A:B:STEP|auto", value_parser = Rates::read, default_value = "auto")]
     rates: Rates,
 
-    /// How long to measure at each rate
-    #[arg(short, long, value_name = "TIME", value_parser = positive_duration, default_value = "2s")]
+    /// How long to measure at each rate, at least 50ms
+    #[arg(short, long, value_name = "TIME", value_parser = setup::trial_length, default_value = "2s")]
     duration: Duration,
 }
 

@@ -13,6 +13,10 @@ pub const BATCHES: usize = 20;
 /// Batches at the start of a trial that do not count: a server that has cooled down is faster at first than it stays.
 pub const SETTLING: usize = 5;
 
+/// The shortest trial. Its batches are 2 ms long: with shorter ones a single turn of the scheduler is a whole batch, and a
+/// trial may end before its first message leaves.
+pub const SHORTEST: Nanos = SECOND / 20;
+
 /// How long each interval of a trial must be for a trial of this length; see [`Engine::record_intervals`].
 pub fn interval(length: Nanos) -> Nanos {
     (length / (BATCHES + SETTLING) as Nanos).max(1)

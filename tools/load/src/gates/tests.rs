@@ -93,7 +93,21 @@ fn objectives_are_read_and_evaluated() {
 
 #[test]
 fn what_is_not_an_objective_is_refused() {
-    for text in ["", "p99", "p99<", "p99<fast", "p101<1ms", "q99<1ms", "loss<1ms", "rate>-1", "errors=no", "<1ms"] {
+    for text in [
+        "",
+        "p99",
+        "p99<",
+        "p99<fast",
+        "p101<1ms",
+        "p42<1ms",
+        "p99.999<1ms",
+        "p100<1ms",
+        "q99<1ms",
+        "loss<1ms",
+        "rate>-1",
+        "errors=no",
+        "<1ms",
+    ] {
         assert!(text.parse::<Objective>().is_err(), "{text:?}");
     }
 }

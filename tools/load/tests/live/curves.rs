@@ -108,7 +108,7 @@ fn a_server_that_answers_wrongly_has_no_capacity_and_wins_no_comparison() {
     for arguments in [
         &["search", &url, "--bounds", "500:1k", "--trial", "50ms", "--confirm", "100ms"][..],
         &["sweep", &url, "--rates", "500:1k:500", "-d", "50ms"],
-        &["compare", &url, &url, "--blocks", "4", "--slice", "20ms", "--max-regress", "1%"],
+        &["compare", &url, &url, "--blocks", "4", "--slice", "50ms", "--max-regress", "1%"],
     ] {
         let output = run(arguments);
         let text = String::from_utf8(output.stdout).unwrap();
@@ -155,7 +155,7 @@ fn what_cannot_be_searched_or_swept_is_refused_in_a_line() {
 
 #[test]
 fn two_live_servers_are_compared_in_turns_with_the_noise_floor_of_the_machine() {
-    let compare = json(&["compare", "--blocks", "4", "--slice", "30ms", "--json"]);
+    let compare = json(&["compare", "--blocks", "4", "--slice", "50ms", "--json"]);
     let figures = compare["figures"].as_array().unwrap();
     let names: Vec<&str> = figures.iter().map(|figure| figure["figure"].as_str().unwrap()).collect();
     assert_eq!(names, ["p50", "p99", "rate"]);
@@ -172,7 +172,7 @@ fn two_live_servers_are_compared_in_turns_with_the_noise_floor_of_the_machine() 
 fn both_servers_of_a_comparison_may_use_the_same_processors_whoever_starts_them() {
     let program = env!("CARGO_BIN_EXE_shout-load");
     let lab = format!("exec {program} lab --listen 127.0.0.1:{{port}}");
-    let short = ["--blocks", "4", "--slice", "20ms", "--json"];
+    let short = ["--blocks", "4", "--slice", "50ms", "--json"];
     let of = |arguments: &[&str]| {
         let compare = json(&[&["compare"], arguments, &short[..]].concat());
         ["a", "b"].map(|side| serde_json::from_value::<Vec<usize>>(compare[side]["processors"].clone()).unwrap())

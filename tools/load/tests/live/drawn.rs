@@ -107,7 +107,7 @@ fn the_page_of_a_search_shows_the_bounds_of_every_answer_and_what_was_lost() {
 fn the_page_of_a_comparison_shows_both_spectra_and_every_difference_above_the_noise() {
     let server = RealServer::start();
     let url = format!("udp://{}", server.address);
-    let (html, saved) = page_of("compare", &["compare", &url, &url, "--blocks", "4", "--slice", "20ms"]);
+    let (html, saved) = page_of("compare", &["compare", &url, &url, "--blocks", "4", "--slice", "50ms"]);
     assert_eq!(saved["schema"], "shout-load-compare/1");
     let Some(body) = look(&html, "compare-wide") else { return };
     assert_sees(&body, &[("differences", 1), ("spectrum", 1), ("response", 1), ("service", 1)]);
