@@ -128,7 +128,9 @@ pub fn judge(facts: &Facts) -> Validity {
     let mut made = Vec::new();
     made.extend(presence::server_there(&facts.presence));
     made.extend(facts.offered.map(|offered| checks::rate_reached(&offered, facts)));
-    made.push(checks::lag(facts));
+    let lag = checks::lag(facts);
+    let is_on_time = lag.ok;
+    made.push(lag);
     made.extend(checks::headroom(facts));
     made.extend(facts.waited.map(checks::waited));
     made.extend(facts.steal.map(checks::steal));
@@ -138,7 +140,7 @@ pub fn judge(facts: &Facts) -> Validity {
     made.push(checks::effective_size(facts.effective_size));
     made.push(checks::interval(facts));
     made.extend(facts.little.map(checks::little));
-    made.extend(facts.own_tail.map(checks::own_tail));
+    made.extend(facts.own_tail.map(|own| checks::own_tail(own, is_on_time)));
     let verdict = made.iter().map(|check| check.verdict).max().unwrap_or(Verdict::Invalid);
     Validity { verdict, checks: made }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::document::{Document, Process};
-use super::screen::{count, micros, per_second, percent};
+use super::screen::{busy, count, micros, per_second};
 use crate::verdict::Verdict;
 
 /// Bytes in a mebibyte.
@@ -124,7 +124,7 @@ fn verdict(text: &mut String, run: &Document) -> std::fmt::Result {
 
 fn process(process: &Process) -> String {
     let spun = process.spun_ns.filter(|&spun| spun > 0);
-    let spun = spun.map_or_else(String::new, |spun| format!(" ({} waiting)", percent(spun, process.wall_ns)));
+    let spun = spun.map_or_else(String::new, |spun| format!(" ({} polling)", busy(spun, process.wall_ns)));
     let together = process.together.map_or_else(String::new, |number| format!(" and {} more", number - 1));
     let switches = process.voluntary_switches.zip(process.involuntary_switches);
     let switches = switches.map_or_else(
@@ -138,7 +138,7 @@ fn process(process: &Process) -> String {
         "pid {} {}{together}   cpu {}{spun}   {} us a message   switches {switches}   rss {:.1} MiB",
         process.pid,
         process.name,
-        percent(process.cpu_ns, process.wall_ns),
+        busy(process.cpu_ns, process.wall_ns),
         micros(process.cpu_ns_per_message),
         process.resident_bytes as f64 / MEBI
     )
@@ -158,7 +158,10 @@ mod tests {
         let mut screen = String::new();
         text(&mut screen, &run).unwrap();
         let lines: Vec<&str> = screen.lines().collect();
-        assert!(lines[0].starts_with("  INVALID     the generator was behind: lag p99 1900 us"), "{screen}");
+        assert!(
+            lines[0].starts_with("  INVALID     the generator was behind: lag p99 1,900.0 us is 50.0 times"),
+            "{screen}"
+        );
         assert!(lines[1].starts_with("              worth 0 independent"), "{screen}");
     }
 
@@ -169,6 +172,13 @@ mod tests {
         assert!(process(&server).contains("switches 3/s, involuntary 1 "), "{}", process(&server));
         (server.voluntary_switches, server.involuntary_switches) = (None, None);
         assert!(process(&server).contains("switches unknown "), "{}", process(&server));
+    }
+
+    #[test]
+    fn processor_time_is_said_to_a_tenth_and_polling_by_its_name() {
+        let mut generator = Process::for_tests();
+        (generator.cpu_ns, generator.spun_ns) = (591_190_000, Some(351_740_000));
+        assert!(process(&generator).contains("cpu 59.1% (35.2% polling) "), "{}", process(&generator));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::breakdown::Breakdown;
 use super::document::{Config, Counts, Document, Environment, Process, Time};
-use super::screen::{count, micros, percent, plural, seconds};
+use super::screen::{busy, count, micros, plural, seconds};
 use super::until::Until;
 use super::worst::InFlight;
 use crate::clock::SECOND;
@@ -162,7 +162,7 @@ pub(super) fn lines(text: &mut String, run: &Document) -> std::fmt::Result {
     let (names, hosts) = (width(|part| &part.name), width(Part::host));
     for part in shown() {
         let generator = part.generator.as_ref();
-        let cpu = generator.map_or_else(|| "-".into(), |process| percent(process.cpu_ns, process.wall_ns));
+        let cpu = generator.map_or_else(|| "-".into(), |process| busy(process.cpu_ns, process.wall_ns));
         writeln!(
             text,
             "    {:names$}  {:hosts$}  +{:.3} s  seed {}  sent {}  replied {}  p50 {} us, p99 {}, lag p99 {}  cpu {cpu}  {}{}",

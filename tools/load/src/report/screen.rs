@@ -220,6 +220,11 @@ pub(crate) fn micros(nanos: Nanos) -> String {
     format!("{}.{}", count(tenths / 10), tenths % 10)
 }
 
+/// The share of a time that was spent on a processor, to a tenth of a percent.
+pub(super) fn busy(used: Nanos, time: Nanos) -> String {
+    if time == 0 { "-".into() } else { format!("{:.1}%", 100.0 * used as f64 / time as f64) }
+}
+
 /// A moment since 1970, to the second: `2026-11-22 07:31:02 UTC`.
 pub(super) fn moment(unix_nanos: u64) -> String {
     let moment = jiff::Timestamp::from_nanosecond(i128::from(unix_nanos));

@@ -104,6 +104,30 @@ fn each_thing_that_goes_wrong_is_named() {
 }
 
 #[test]
+fn times_are_written_as_everywhere_else() {
+    let facts = Facts { lag_p99: 4_089_900, service_p50: 38_060, own_tail: Some((0.95, 51_550)), ..healthy() };
+    let why = |id: &str| judge(&facts).checks.into_iter().find(|check| check.id == id).unwrap().why;
+    assert!(
+        why("lag").contains("lag p99 4,089.9 us is 107.5 times the median service time of 38.1 us"),
+        "{}",
+        why("lag")
+    );
+    assert!(why("own_tail").contains("network and server took 51.6 us"), "{}", why("own_tail"));
+}
+
+#[test]
+fn the_tail_of_a_generator_that_was_behind_is_not_said_to_be_somebody_elses() {
+    let good = |lag_p99| {
+        let facts = Facts { lag_p99, ..healthy() };
+        let check = judge(&facts).checks.into_iter().find(|check| check.id == "own_tail").unwrap();
+        assert!(check.ok);
+        check.why
+    };
+    assert_eq!(good(90_000), "the tail is not the generator's");
+    assert_eq!(good(1_900_000), "50% of the slowest responses passed inside the generator");
+}
+
+#[test]
 fn a_saturated_generator_is_invalid_in_several_ways() {
     let mut facts = healthy();
     facts.offered = Some(Offered { scheduled: 1_000_000, sent: 300_000, is_held_up: false, arrivals: None });

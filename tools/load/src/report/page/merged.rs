@@ -5,7 +5,7 @@ use super::sheet::{escape, note, table};
 use crate::clock::SECOND;
 use crate::report::document::Document;
 use crate::report::merged::Part;
-use crate::report::screen::{count, micros, percent};
+use crate::report::screen::{busy, count, micros};
 use crate::verdict::Verdict;
 
 /// Nothing for a run of one generator.
@@ -54,6 +54,6 @@ fn row(run: &Document, part: &Part) -> Vec<String> {
         micros(part.response.p50),
         micros(part.response.p99),
         micros(part.lag_p99),
-        generator.map_or_else(|| "-".into(), |process| percent(process.cpu_ns, process.wall_ns)),
+        generator.map_or_else(|| "-".into(), |process| busy(process.cpu_ns, process.wall_ns)),
     ]
 }

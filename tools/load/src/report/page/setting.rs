@@ -4,7 +4,7 @@ use super::sheet::escape;
 use crate::report::by_size::size;
 use crate::report::crowd::footprint;
 use crate::report::document::{Document, Process};
-use crate::report::screen::{count, micros, moment, per_second, percent, plural, seconds};
+use crate::report::screen::{busy, count, micros, moment, per_second, plural, seconds};
 
 pub(super) fn messages(run: &Document) -> String {
     let counts = &run.counts;
@@ -42,7 +42,7 @@ pub(super) fn setting(run: &Document) -> String {
             "pid {} {}, cpu {}, {} µs a message",
             process.pid,
             process.name,
-            percent(process.cpu_ns, process.wall_ns),
+            busy(process.cpu_ns, process.wall_ns),
             micros(process.cpu_ns_per_message)
         )
     };
