@@ -73,7 +73,7 @@ impl std::str::FromStr for Goal {
                     trial = time()
                         .ok()
                         .filter(|time| *time >= SHORTEST)
-                        .ok_or("trial: a time such as 500ms, at least 50ms")?
+                        .ok_or("trial: a time such as 500ms, at least 50ms")?;
                 }
                 "sum" => sum = Some(time().map_err(|why| format!("sum: {why}"))?),
                 _ => return Err(hint()),
