@@ -19,7 +19,7 @@ impl Kernel {
             (socket.read_this_turn, socket.last_drive) = (0, false);
             socket.had_arrived = socket.arrived;
         }
-        (self.room, self.accepts, self.udp.work_this_turn) = (Room::Enough, 0, 0);
+        (self.room, self.accepts, self.skips, self.udp.work_this_turn) = (Room::Enough, 0, 0, 0);
         self.now
     }
 

@@ -109,8 +109,9 @@ pub struct Kernel {
     pub room: Room,
     /// Turns for which somebody with little to say is still taken to be about.
     pub shared_turns: u32,
-    /// Connections accepted in this turn.
+    /// Connections accepted in this turn, and failures to accept that were each some connection's own.
     pub accepts: usize,
+    pub skips: usize,
     pub progress: bool,
     pub empty_turns: usize,
     /// System calls in this turn.
@@ -149,6 +150,7 @@ impl Kernel {
             room: Room::Enough,
             shared_turns: 0,
             accepts: 0,
+            skips: 0,
             progress: false,
             empty_turns: 0,
             calls: 0,

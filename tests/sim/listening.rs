@@ -12,7 +12,7 @@ use crate::kernel::{Kernel, Patience, Room, Source};
 use crate::oracles::Oracle;
 use crate::stream::Stream;
 
-/// The most connections that a turn accepts.
+/// The most connections that a turn accepts, or tries to.
 const ACCEPTS_MAX: usize = 16;
 
 /// How soon an idle connection gives way to one that waits.
@@ -57,7 +57,15 @@ impl Kernel {
             Errno::WOULDBLOCK
         };
         match after_accept_error(&error.into()) {
-            NextAccept::Next => self.tally.accept_skipped += 1,
+            NextAccept::Next => {
+                self.tally.accept_skipped += 1;
+                self.skips += 1;
+                if self.skips == ACCEPTS_MAX {
+                    // A turn of nothing else: what fails so often lies with none of them, and calls for a pause.
+                    self.tally.accept_paused += 1;
+                    self.close_since_exhausted = false;
+                }
+            }
             NextAccept::MakeRoom | NextAccept::Pause => self.tally.accept_paused += 1,
             NextAccept::Drained => {}
         }
