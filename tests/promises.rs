@@ -33,7 +33,7 @@ fn tests_of(command: &str) -> (Vec<PathBuf>, &str) {
     match *rest {
         ["--lib", name] => (sources(&package.join("src")), name),
         // A file of this name, and the directory beside it or in its place.
-        ["--test", file, name] => {
+        ["--test", file, name] | ["--test", file, name, "--", "--ignored"] => {
             let files = [package.join(format!("tests/{file}.rs")), package.join(format!("tests/{file}"))];
             (files.iter().flat_map(|path| sources(path)).collect(), name)
         }

@@ -85,8 +85,6 @@ pub struct Kernel {
     start: Instant,
     verbose: bool,
     pub violation: Option<Violation>,
-    /// When faults end and progress is demanded, in runs that have such a second phase.
-    pub calm_at_turn: Option<u64>,
     /// The list of epoll: what has changed since it was last reported.
     pub pending: Vec<Source>,
     /// One for each peer, under the same number, from the start.
@@ -121,11 +119,7 @@ pub struct Kernel {
 
 impl Kernel {
     pub fn new(seed: u64, verbose: bool) -> Kernel {
-        let mut random = Random::new(seed);
-        let knobs = Knobs::draw(&mut random);
-        // Of a generator of its own, so that it changes nothing else about a seed.
-        let mut phases = Random::new(!seed);
-        let calm_at_turn = phases.one_in(3).then(|| phases.below(100) as u64);
+        let (knobs, random) = (Knobs::draw(seed), Random::named(seed, "run"));
         let now = Instant::now();
         let mut kernel = Kernel {
             udp: Udp::new(&knobs.udp, now),
@@ -135,7 +129,6 @@ impl Kernel {
             start: now,
             verbose,
             violation: None,
-            calm_at_turn,
             pending: Vec::new(),
             sockets: Vec::new(),
             peers: Vec::new(),

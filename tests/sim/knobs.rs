@@ -3,6 +3,7 @@
 //! Most knobs are off in most runs. A run in which everything goes wrong at once hides what a run in which one thing
 //! goes wrong would show: Groce and others, "Swarm testing", ISSTA 2012.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ pub type OneIn = usize;
 
 #[derive(Debug, Clone)]
 pub struct Knobs {
+    /// When faults end and progress is demanded, in runs that have such a second phase.
+    pub calm_at_turn: Option<u64>,
     pub case: Case,
     /// The longest read of the server.
     pub chunk_len: usize,
@@ -106,8 +109,26 @@ pub enum Runs {
     MoreThan(usize),
 }
 
+/// The generators of one seed's knobs. No two knobs share one, for then they would be large or off together.
+struct Generators {
+    seed: u64,
+    given: BTreeSet<&'static str>,
+}
+
+impl Generators {
+    fn knob(&mut self, name: &'static str) -> Random {
+        assert!(self.given.insert(name), "two knobs are called {name}");
+        Random::named(self.seed, name)
+    }
+}
+
+/// Drawn in one run of so many.
+fn one_in<T>(n: usize, mut random: Random, draw: impl FnOnce(&mut Random) -> T) -> Option<T> {
+    random.one_in(n).then(|| draw(&mut random))
+}
+
 /// Off in two runs of three, and otherwise anything between rare and frequent.
-fn fault(random: &mut Random) -> OneIn {
+fn fault(mut random: Random) -> OneIn {
     if random.below(3) > 0 { 0 } else { random.pick(&[2, 4, 10, 40]) }
 }
 
@@ -141,97 +162,105 @@ impl Knobs {
         self.limits.drive_bytes_max.min(self.text_len_max).max(1) as u64
     }
 
-    pub fn draw(random: &mut Random) -> Knobs {
+    pub fn draw(seed: u64) -> Knobs {
+        let of = &mut Generators { seed, given: BTreeSet::new() };
         // A crowd is more connections than one turn drives. It is slow, so that it is rare and says little.
-        let crowd = random.one_in(250);
-        let peers = if crowd { random.between(257, 300) } else { random.below(9) };
-        let chunk_len = random.magnitude(256);
-        let text_len_max = if crowd { 8 } else { random.magnitude(600) };
-        let buffer = |random: &mut Random| random.magnitude(256);
-        let quick = random.one_in(2);
-        let (short_max, shared_turns) = (random.pick(&[1, 8, 64, 4_096]), random.pick(&[1, 3, 20, 4_096]));
-        let timeout = |random: &mut Random, least: usize, most: usize| {
-            Duration::from_millis(if quick { random.between(least, most) as u64 } else { 60_000 })
-        };
-        let limits = Limits {
-            connections_max: if crowd || random.one_in(2) { 300 } else { random.between(1, 5) },
-            drive_bytes_max: random.magnitude(256),
-            // A crowd has more to say than this at once, and so meets the bound.
-            turn_bytes_max: if crowd { 16 } else { u64::MAX },
-            shared_bytes_max: if random.one_in(2) { usize::MAX } else { random.magnitude(256) },
-            short_max,
-            shared_turns,
-            idle_timeout: random.one_in(2).then(|| timeout(random, 100, 2_000)),
-            stall_timeout: timeout(random, 100, 2_000),
-            linger_timeout: timeout(random, 100, 1_000),
-            unsent_max: if random.one_in(4) { random.magnitude(400) } else { usize::MAX },
-        };
+        let crowd = of.knob("crowd").one_in(250);
+        let peers = if crowd { of.knob("crowd_peers").between(257, 300) } else { of.knob("peers").below(9) };
+        let turn = |random: &mut Random| random.below(100) as u64;
         Knobs {
-            case: random.pick(&[Case::Ascii, Case::Unicode]),
-            chunk_len,
-            limits,
-            events_max: random.pick(&[1, 2, 8, 1024]),
-            turn_ms_max: random.pick(&[0, 1, 60]),
-            drain_at_turn: random.one_in(3).then(|| random.below(100) as u64),
-            force_at_turn: random.one_in(30).then(|| random.below(100) as u64),
-            drain_ms: random.one_in(4).then(|| random.below(3_000) as u64),
-            passed: random.one_in(6),
+            calm_at_turn: one_in(3, of.knob("calm_at_turn"), turn),
+            case: of.knob("case").pick(&[Case::Ascii, Case::Unicode]),
+            chunk_len: of.knob("chunk_len").magnitude(256),
+            limits: limits(of, crowd),
+            events_max: of.knob("events_max").pick(&[1, 2, 8, 1024]),
+            turn_ms_max: of.knob("turn_ms_max").pick(&[0, 1, 60]),
+            drain_at_turn: one_in(3, of.knob("drain_at_turn"), turn),
+            force_at_turn: one_in(30, of.knob("force_at_turn"), turn),
+            drain_ms: one_in(4, of.knob("drain_ms"), |random| random.below(3_000) as u64),
+            passed: of.knob("passed").one_in(6),
             peers,
-            all_polite: crowd || random.one_in(2),
-            text_len_max,
-            segment_max: random.magnitude(256),
-            send_buffer: buffer(random),
-            receive_buffer: buffer(random),
-            knows_unread: random.below(8) > 0,
-            stall: random.pick(&[0, 2, 10]),
-            stall_ms_max: random.pick(&[2, 50, 4_000]),
-            descriptors: if random.one_in(4) { random.between(1, 5) } else { 1_000 },
-            descriptors_of_others: if random.one_in(4) { 1_000 } else { 0 },
+            all_polite: of.knob("all_polite").one_in(2) || crowd,
+            text_len_max: if crowd { 8 } else { of.knob("text_len_max").magnitude(600) },
+            segment_max: of.knob("segment_max").magnitude(256),
+            send_buffer: of.knob("send_buffer").magnitude(256),
+            receive_buffer: of.knob("receive_buffer").magnitude(256),
+            knows_unread: of.knob("knows_unread").below(8) > 0,
+            stall: of.knob("stall").pick(&[0, 2, 10]),
+            stall_ms_max: of.knob("stall_ms_max").pick(&[2, 50, 4_000]),
+            descriptors: one_in(4, of.knob("descriptors"), |random| random.between(1, 5)).unwrap_or(1_000),
+            descriptors_of_others: if of.knob("descriptors_of_others").one_in(4) { 1_000 } else { 0 },
             faults: Faults {
-                preempted: fault(random),
-                interrupted: fault(random),
-                spurious: fault(random),
-                short_write: fault(random),
-                pressure: fault(random),
-                write_zero: fault(random) * 5,
-                accept_error: fault(random),
-                registration: fault(random),
+                preempted: fault(of.knob("preempted")),
+                interrupted: fault(of.knob("interrupted")),
+                spurious: fault(of.knob("spurious")),
+                short_write: fault(of.knob("short_write")),
+                pressure: fault(of.knob("pressure")),
+                write_zero: fault(of.knob("write_zero")) * 5,
+                accept_error: fault(of.knob("accept_error")),
+                registration: fault(of.knob("registration")),
             },
-            udp: UdpKnobs::draw(random),
+            udp: UdpKnobs::draw(of),
         }
     }
 }
 
+fn limits(of: &mut Generators, crowd: bool) -> Limits {
+    let quick = of.knob("quick").one_in(2);
+    let timeout = |mut random: Random, most: usize| {
+        Duration::from_millis(if quick { random.between(100, most) as u64 } else { 60_000 })
+    };
+    let room = one_in(2, of.knob("connections_max"), |random| random.between(1, 5));
+    Limits {
+        connections_max: room.filter(|_| !crowd).unwrap_or(300),
+        drive_bytes_max: of.knob("drive_bytes_max").magnitude(256),
+        // A crowd has more to say than this at once, and so meets the bound.
+        turn_bytes_max: if crowd { 16 } else { u64::MAX },
+        shared_bytes_max: one_in(2, of.knob("shared_bytes_max"), |random| random.magnitude(256)).unwrap_or(usize::MAX),
+        short_max: of.knob("short_max").pick(&[1, 8, 64, 4_096]),
+        shared_turns: of.knob("shared_turns").pick(&[1, 3, 20, 4_096]),
+        idle_timeout: of.knob("has_idle_timeout").one_in(2).then(|| timeout(of.knob("idle_timeout"), 2_000)),
+        stall_timeout: timeout(of.knob("stall_timeout"), 2_000),
+        linger_timeout: timeout(of.knob("linger_timeout"), 1_000),
+        unsent_max: one_in(4, of.knob("unsent_max"), |random| random.magnitude(400)).unwrap_or(usize::MAX),
+    }
+}
+
 impl UdpKnobs {
-    fn draw(random: &mut Random) -> UdpKnobs {
-        let merging = random.one_in(2);
+    fn draw(of: &mut Generators) -> UdpKnobs {
         // Long datagrams cost time, so that they are rare and few.
-        let (bursts, burst_max, datagram_len_max) = match random.below(100) {
+        let (bursts, burst_max, datagram_len_max) = match of.knob("long_datagrams").below(100) {
             0 => (3, 1, DATAGRAM_MAX),
             1 => (3, 64, 2_000),
-            _ => (random.below(25), random.pick(&[1, 5, 64, 200]), random.magnitude(40)),
+            _ => (
+                of.knob("bursts").below(25),
+                of.knob("burst_max").pick(&[1, 5, 64, 200]),
+                of.knob("datagram_len_max").magnitude(40),
+            ),
         };
+        let mut runs = of.knob("runs");
+        // Divisors of a second in nanoseconds, so that nothing is rounded.
+        let rate_limit = one_in(6, of.knob("rate_limit"), |random| random.pick(&[1, 5, 50, 1_000]));
         UdpKnobs {
             bursts,
             burst_max,
             datagram_len_max,
-            messages_max: random.pick(&[1, 1, 2, 3, 8, 64]),
-            segments_max: if merging { 64 } else { 1 },
-            runs: match random.below(6) {
+            messages_max: of.knob("messages_max").pick(&[1, 1, 2, 3, 8, 64]),
+            segments_max: if of.knob("segments_max").one_in(2) { 64 } else { 1 },
+            runs: match runs.below(6) {
                 0 => Runs::NoDevice,
-                1 => Runs::LongerThan(random.magnitude(200)),
-                2 => Runs::MoreThan(random.between(1, 8)),
+                1 => Runs::LongerThan(runs.magnitude(200)),
+                2 => Runs::MoreThan(runs.between(1, 8)),
                 _ => Runs::Sent,
             },
-            send_buffer: if random.one_in(2) { random.between(1, 64) } else { 1_000_000 },
-            truncated: fault(random) * 2,
-            to_group: fault(random) * 2,
-            no_memory: fault(random) * 2,
-            receive_error: fault(random),
-            bad_addresses: fault(random),
-            own_port_refused: random.below(4) > 0,
-            // Divisors of a second in nanoseconds, so that nothing is rounded.
-            rate_limit: if random.one_in(6) { NonZeroU32::new(random.pick(&[1, 5, 50, 1_000])) } else { None },
+            send_buffer: one_in(2, of.knob("udp_send_buffer"), |random| random.between(1, 64)).unwrap_or(1_000_000),
+            truncated: fault(of.knob("truncated")) * 2,
+            to_group: fault(of.knob("to_group")) * 2,
+            no_memory: fault(of.knob("no_memory")) * 2,
+            receive_error: fault(of.knob("receive_error")),
+            bad_addresses: fault(of.knob("bad_addresses")),
+            own_port_refused: of.knob("own_port_refused").below(4) > 0,
+            rate_limit: rate_limit.and_then(NonZeroU32::new),
         }
     }
 }

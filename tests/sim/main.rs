@@ -3,7 +3,8 @@
 //! `SHOUT_SIM_SEED=0x2a cargo test --test sim the_server -- --nocapture` repeats one run and prints every call;
 //! `SHOUT_SIM_SEEDS=100000` looks further than the default. The reading order: `kernel` (readiness), `stream`,
 //! `closing`, `listening`, `datagrams` and `replies` (the system calls, and what they check), `bounds` (what a turn must
-//! keep to), `peer` (the other ends), `turns` (the loop), `oracles` (what must hold), `wrong` (designs that must be caught).
+//! keep to), `peer` (the other ends), `turns` (the loop), `oracles` (what must hold), `wrong` (designs that must be
+//! caught), `mistakes` (what was wrong once).
 
 #![allow(unreachable_pub)] // Nobody is outside.
 
@@ -14,6 +15,7 @@ mod datagrams;
 mod kernel;
 mod knobs;
 mod listening;
+mod mistakes;
 mod oracles;
 mod peer;
 mod random;
@@ -28,8 +30,8 @@ use shout::counters::Counters;
 
 use kernel::Kernel;
 use knobs::Knobs;
+use mistakes::MISTAKES;
 use oracles::{Oracle, Violation};
-use random::Random;
 use stream::Stream;
 use turns::Loop;
 use wrong::{Design, Hoarding};
@@ -39,17 +41,6 @@ const SEEDS: u64 = 2_000;
 
 /// A sweep that takes longer is one that nobody runs. In processor time, which a busy machine does not stretch.
 const SECONDS_MAX: i64 = 8;
-
-/// Seeds that once failed, and what was wrong. They mean what they say only as long as the knobs are drawn as they are.
-const REGRESSIONS: [(u64, &str); 7] = [
-    (0x1f, "a connection that had to end kept the carried beginning of a character to itself"),
-    (0xe61, "a carried character that the socket did not take was owed by a connection that counted as idle"),
-    (0x0001_25ec, "a connection asked twice to end read on behind the carried character that it had sent"),
-    (0x52a, "a slot's new owner inherited the old one's place in the ready queue, and had two drives in a turn"),
-    (0x54a, "the last drive of an idle connection left more held than allowed, and nobody was closed for it"),
-    (0x2, "datagrams of a run that could not be sent were counted as one"),
-    (0xb, "merged messages were answered as runs after the device had refused runs for good"),
-];
 
 fn run(seed: u64, design: Design, verbose: bool) -> Result<Counters, Violation> {
     let kernel = Kernel::new(seed, verbose);
@@ -66,7 +57,7 @@ fn check(seed: u64, verbose: bool) -> Counters {
     impl Drop for Seed {
         fn drop(&mut self) {
             if std::thread::panicking() {
-                let knobs = Knobs::draw(&mut Random::new(self.0));
+                let knobs = Knobs::draw(self.0);
                 eprintln!(
                     "{knobs:#?}\nrepeat with SHOUT_SIM_SEED={:#x} cargo test --test sim the_server -- --nocapture",
                     self.0
@@ -114,9 +105,9 @@ fn the_server_keeps_its_promises() {
 
 #[test]
 fn what_was_once_broken_stays_mended() {
-    for (seed, what) in REGRESSIONS {
-        println!("{seed:#x}: {what}");
-        check(seed, false);
+    for mistake in &MISTAKES {
+        println!("{:#x}: {}", mistake.seed, mistake.what);
+        check(mistake.seed, false);
     }
 }
 

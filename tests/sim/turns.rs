@@ -61,7 +61,7 @@ impl<S: Handle> Loop<S> {
             if let Some(ending) = ending {
                 return self.end(ending);
             }
-            let calm_for = self.kernel().calm_at_turn.and_then(|turn| self.counters.turns.checked_sub(turn));
+            let calm_for = self.kernel().knobs.calm_at_turn.and_then(|turn| self.counters.turns.checked_sub(turn));
             if calm_for == Some(0) {
                 self.kernel().calm();
             }
