@@ -8,7 +8,7 @@ mod datagrams;
 mod streams;
 
 pub use datagrams::{Arrival, DatagramLedger, Expired};
-pub use streams::{Abandoned, Owed, StreamLedger};
+pub use streams::{Abandoned, Grade, Owed, StreamLedger};
 
 use crate::clock::Nanos;
 

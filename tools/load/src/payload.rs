@@ -82,7 +82,9 @@ pub enum Comparison {
     Intact,
     /// The right bytes, but not all of them.
     Truncated,
-    /// Wrong bytes, or more bytes than were sent.
+    /// The message as it was sent, although it has a letter to upper-case.
+    Unchanged,
+    /// Other wrong bytes, or more bytes than were sent.
     Corrupt {
         /// Whether most of the body is right, so that the header may be trusted to name the message.
         recognisable: bool,
@@ -225,6 +227,9 @@ impl Payload {
         let length = self.length(message);
         let comparable = answer.len().min(length);
         if !self.matches(message, 0, &answer[..comparable]) || answer.len() > length {
+            if answer.len() == length && self.is_as_sent(message, 0, answer) {
+                return Comparison::Unchanged;
+            }
             return Comparison::Corrupt { recognisable: self.is_recognisable(message, &answer[..comparable]) };
         }
         if answer.len() < length { Comparison::Truncated } else { Comparison::Intact }
@@ -233,9 +238,25 @@ impl Payload {
     /// Whether `piece`, found `offset` bytes into the answer to `message`, is as it must be. The piece must end within
     /// the answer.
     pub fn matches(&self, message: Identity, offset: usize, piece: &[u8]) -> bool {
+        self.is_cut_from(&self.expected, message, offset, piece)
+    }
+
+    /// The same, whether it is as it was sent.
+    pub fn is_as_sent(&self, message: Identity, offset: usize, piece: &[u8]) -> bool {
+        self.is_cut_from(&self.source, message, offset, piece)
+    }
+
+    /// Whether the first so many bytes of a message have nothing to upper-case.
+    pub fn stays_as_sent(&self, message: Identity, length: usize) -> bool {
+        let header = if self.is_numbered { HEADER } else { 0 };
+        let body = length.saturating_sub(header);
+        self.body(&self.source, message, header, body) == self.body(&self.expected, message, header, body)
+    }
+
+    fn is_cut_from(&self, text: &[u8], message: Identity, offset: usize, piece: &[u8]) -> bool {
         let (header, body) = self.split(offset, piece);
         (header.is_empty() || message.header()[offset..offset + header.len()] == *header)
-            && self.expected_body(message, offset + header.len(), body.len()) == body
+            && self.body(text, message, offset + header.len(), body.len()) == body
     }
 
     /// Whether the header is right and at least half of the body, apart from case.
@@ -244,7 +265,7 @@ impl Payload {
     /// that gets some bytes wrong, or forgets to upper-case, leaves most of it right.
     fn is_recognisable(&self, message: Identity, answer: &[u8]) -> bool {
         let (header, body) = self.split(0, answer);
-        let expected = self.expected_body(message, header.len(), body.len());
+        let expected = self.body(&self.expected, message, header.len(), body.len());
         let right =
             expected.iter().zip(body).filter(|(expected, actual)| expected.eq_ignore_ascii_case(actual)).count();
         message.header().starts_with(header) && 2 * right >= body.len()
@@ -256,12 +277,12 @@ impl Payload {
         piece.split_at(header_left.min(piece.len()))
     }
 
-    /// The expected body from `offset`, which counts from the start of the message and lies behind the header.
-    fn expected_body(&self, message: Identity, offset: usize, length: usize) -> &[u8] {
+    /// The body from `offset`, which counts from the start of the message and lies behind the header, in either case.
+    fn body<'a>(&self, text: &'a [u8], message: Identity, offset: usize, length: usize) -> &'a [u8] {
         let header = if self.is_numbered { HEADER } else { 0 };
         // An answer that ends within its header has no body, and `offset` then lies before it.
         let start = self.start(message) + offset.saturating_sub(header);
-        &self.expected[start..start + length]
+        &text[start..start + length]
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Engine;
 use super::lanes::{Book, Lane};
 use crate::clock::Nanos;
-use crate::ledger::{Arrival, DatagramLedger};
+use crate::ledger::{Arrival, DatagramLedger, Grade, Owed};
 use crate::payload::{Comparison, Identity, Payload};
 use crate::recorder::Recorder;
 
@@ -92,12 +92,12 @@ impl Engine {
             let missing = length - owed.offset;
             let (piece, rest) = bytes.split_at(missing.min(bytes.len()));
             bytes = rest;
-            ledger.piece(piece.len(), self.payload.matches(message, owed.offset, piece));
+            ledger.piece(piece.len(), grade(&self.payload, message, owed, piece));
             if piece.len() < missing {
                 return;
             }
-            if let Some((flight, is_intact)) = ledger.complete() {
-                if is_intact {
+            if let Some((flight, grade)) = ledger.complete() {
+                if grade == Grade::Right {
                     recorder.replied(flight, length, now);
                     recorder.evidence.replied(flight, message, now);
                     if bytes.is_empty() {
@@ -107,6 +107,7 @@ impl Engine {
                     }
                 } else {
                     recorder.counts.corrupt += 1;
+                    recorder.counts.unchanged += u64::from(grade == Grade::Unchanged);
                     recorder.counts.wrong += 1;
                     recorder.evidence.unanswered(1, now.saturating_sub(flight.issued), now);
                 }
@@ -114,6 +115,18 @@ impl Engine {
             self.free_place(index, now);
             self.retire_if_due(index);
         }
+    }
+}
+
+/// How an answer is up to the end of its next piece. One that is right so far is compared once.
+fn grade(payload: &Payload, message: Identity, owed: Owed, piece: &[u8]) -> Grade {
+    let Owed { offset, grade, .. } = owed;
+    let is_as_sent = || payload.is_as_sent(message, offset, piece);
+    match grade {
+        Grade::Right if payload.matches(message, offset, piece) => Grade::Right,
+        Grade::Right if payload.stays_as_sent(message, offset) && is_as_sent() => Grade::Unchanged,
+        Grade::Unchanged if is_as_sent() => Grade::Unchanged,
+        Grade::Right | Grade::Unchanged | Grade::Wrong => Grade::Wrong,
     }
 }
 
@@ -143,12 +156,15 @@ fn identify(payload: &Payload, ledger: &mut DatagramLedger, lane: u16, bytes: &[
         let comparison = payload.compare(named, bytes);
         match comparison {
             Comparison::Intact if named.lane != lane => return Answer::Stray,
-            Comparison::Intact | Comparison::Truncated | Comparison::Corrupt { recognisable: true }
+            Comparison::Intact
+            | Comparison::Truncated
+            | Comparison::Unchanged
+            | Comparison::Corrupt { recognisable: true }
                 if named.lane == lane =>
             {
                 return Answer::To { sequence: named.sequence, comparison };
             }
-            Comparison::Intact | Comparison::Truncated | Comparison::Corrupt { .. } => {}
+            Comparison::Intact | Comparison::Truncated | Comparison::Unchanged | Comparison::Corrupt { .. } => {}
         }
     }
     match ledger.only_one() {
@@ -175,6 +191,10 @@ fn count_wrong(recorder: &mut Recorder, comparison: Comparison) {
     match comparison {
         Comparison::Intact => {}
         Comparison::Truncated => recorder.counts.truncated += 1,
+        Comparison::Unchanged => {
+            recorder.counts.corrupt += 1;
+            recorder.counts.unchanged += 1;
+        }
         Comparison::Corrupt { .. } => recorder.counts.corrupt += 1,
     }
 }

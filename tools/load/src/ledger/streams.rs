@@ -14,7 +14,19 @@ pub struct StreamLedger {
     /// The number of the message at the front.
     first: u64,
     answered_bytes: usize,
-    is_wrong: bool,
+    grade: Grade,
+}
+
+/// How an answer is as far as it has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Grade {
+    /// As it must be.
+    #[default]
+    Right,
+    /// As the message was sent, with a letter that should have been upper-cased.
+    Unchanged,
+    /// Wrong in another way.
+    Wrong,
 }
 
 /// The answer that a connection owes next.
@@ -24,6 +36,8 @@ pub struct Owed {
     pub sequence: u64,
     /// How many bytes of the answer have come.
     pub offset: usize,
+    /// How they were.
+    pub grade: Grade,
 }
 
 impl StreamLedger {
@@ -68,22 +82,22 @@ impl StreamLedger {
 
     /// What the next byte of the stream belongs to; `None` if no answer is owed.
     pub fn owed(&self) -> Option<Owed> {
-        (self.in_flight > 0).then_some(Owed { sequence: self.first, offset: self.answered_bytes })
+        (self.in_flight > 0).then_some(Owed { sequence: self.first, offset: self.answered_bytes, grade: self.grade })
     }
 
-    /// Notes a piece of the owed answer. It must not be longer than what is missing of it.
-    pub fn piece(&mut self, length: usize, matches: bool) {
+    /// Notes a piece of the owed answer, and how the answer is up to its end. It must not be longer than what is missing of it.
+    pub fn piece(&mut self, length: usize, grade: Grade) {
         self.answered_bytes += length;
-        self.is_wrong |= !matches;
+        self.grade = grade;
     }
 
-    /// Settles the owed answer, all of which has come, and says whether every byte of it was right.
-    pub fn complete(&mut self) -> Option<(Flight, bool)> {
+    /// Settles the owed answer, all of which has come, and says how it was.
+    pub fn complete(&mut self) -> Option<(Flight, Grade)> {
         let flight = self.flights.pop_front()?;
         self.in_flight -= 1;
         self.first += 1;
         self.answered_bytes = 0;
-        Some((flight, !std::mem::take(&mut self.is_wrong)))
+        Some((flight, std::mem::take(&mut self.grade)))
     }
 
     /// When the oldest message in flight left.
@@ -100,7 +114,7 @@ impl StreamLedger {
         self.flights.clear();
         self.in_flight = 0;
         self.answered_bytes = 0;
-        self.is_wrong = false;
+        self.grade = Grade::Right;
         abandoned
     }
 }
@@ -128,8 +142,8 @@ mod tests {
         }
         ledger.issue(10);
         ledger.issue(11);
-        ledger.piece(5, true);
-        assert_eq!(ledger.owed(), Some(Owed { sequence: 0, offset: 5 }));
+        ledger.piece(5, Grade::Right);
+        assert_eq!(ledger.owed(), Some(Owed { sequence: 0, offset: 5, grade: Grade::Right }));
         assert_eq!(ledger.oldest_issued(), Some(10));
         assert_eq!(ledger.abandon(), Abandoned { in_flight: 2, never_issued: 1, partly_answered: true });
         assert_eq!((ledger.outstanding(), ledger.owed()), (0, None));

@@ -37,6 +37,9 @@ pub struct Counts {
     pub reorder_extent_max: u64,
     /// Answers with wrong bytes or surplus bytes.
     pub corrupt: u64,
+    /// Of those, answers that are the message as it was sent, although it has a letter to upper-case.
+    #[serde(default)]
+    pub unchanged: u64,
     /// Answers with the right bytes but too few of them.
     pub truncated: u64,
     /// Right answers that this socket never asked for, and bytes on a stream that owes none.
@@ -89,6 +92,7 @@ impl Counts {
         self.reordered += other.reordered;
         self.reorder_extent_max = reorder_extent_max.max(other.reorder_extent_max);
         self.corrupt += other.corrupt;
+        self.unchanged += other.unchanged;
         self.truncated += other.truncated;
         self.stray += other.stray;
         self.bytes_sent += other.bytes_sent;

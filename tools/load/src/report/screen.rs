@@ -140,6 +140,10 @@ fn traffic(text: &mut String, run: &Document) -> std::fmt::Result {
         writeln!(text, "  clamped  {} times above a minute, kept as a minute", count(counts.clamped))?;
     }
     closing::losses(text, run)?;
+    let unchanged = match counts.unchanged {
+        0 => String::new(),
+        some => format!(" ({} as sent, in lower case)", count(some)),
+    };
     let verdict = if counts.corrupt + counts.truncated > 0 {
         "THE SERVER ANSWERS WRONG BYTES"
     } else if counts.replied > 0 {
@@ -149,7 +153,7 @@ fn traffic(text: &mut String, run: &Document) -> std::fmt::Result {
     };
     writeln!(
         text,
-        "  wrong    corrupted {}   truncated {}   {verdict}",
+        "  wrong    corrupted {}{unchanged}   truncated {}   {verdict}",
         count(counts.corrupt),
         count(counts.truncated)
     )?;
@@ -288,5 +292,18 @@ mod tests {
         assert_eq!(percent(0, 5), "0%");
         assert_eq!(percent(0, 0), "-");
         assert_eq!(moment(1_795_332_662_000_000_000), "2026-11-22 07:31:02 UTC");
+    }
+
+    #[test]
+    fn what_came_back_in_lower_case_is_named() {
+        let mut run = Document::for_tests();
+        (run.counts.corrupt, run.counts.unchanged) = (20, 0);
+        assert!(text(&run).contains("  wrong    corrupted 20   truncated 0   THE SERVER"), "{}", text(&run));
+        run.counts.unchanged = 12;
+        assert!(
+            text(&run).contains("  wrong    corrupted 20 (12 as sent, in lower case)   truncated 0"),
+            "{}",
+            text(&run)
+        );
     }
 }

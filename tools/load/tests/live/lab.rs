@@ -96,6 +96,7 @@ fn every_fault_of_datagrams_is_counted_as_the_key_has_it() {
         assert_eq!(counts.reordered, key.reorder, "{load:?}: {counts:?}, {key:?}");
         assert_eq!(counts.truncated, key.truncate, "{load:?}: {counts:?}, {key:?}");
         assert_eq!(counts.corrupt, key.corrupt + key.wrong_case, "{load:?}: {counts:?}, {key:?}");
+        assert_eq!(counts.unchanged, key.wrong_case, "{load:?}: {counts:?}, {key:?}");
         let wrong = key.truncate + key.corrupt + key.wrong_case;
         assert_eq!((counts.wrong, counts.replied), (wrong, 2000 - 20 - wrong), "{load:?}: {counts:?}, {key:?}");
         // Of each fault's 20 places a few may belong to another fault as well, which then has them.
@@ -135,6 +136,8 @@ fn every_fault_of_a_stream_is_counted_as_the_key_has_it() {
     let (counts, key) = (run.counts, key.tcp);
     assert_eq!((key.connections, key.messages, key.corrupt), (3, 1000, 20), "{key:?}");
     assert_eq!(counts.corrupt, key.corrupt + key.wrong_case, "{counts:?}, {key:?}");
+    // Of a message that comes in two pieces one of them is right.
+    assert!((1..=key.wrong_case).contains(&counts.unchanged), "{counts:?}, {key:?}");
     assert_eq!((counts.replied + counts.corrupt, counts.lost, counts.stray, code), (1000, 0, 0, 5), "{counts:?}");
 
     let (run, code, key) = examine(&["--close-mid-reply", "0.2%"], "tcp", &["-c", "8", "-n", "2000"]);

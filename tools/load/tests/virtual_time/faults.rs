@@ -167,7 +167,40 @@ proptest! {
         prop_assert_eq!((counts.duplicated, counts.truncated), (key.duplicate, key.truncate));
         prop_assert_eq!(counts.reordered, key.reorder);
         prop_assert_eq!((counts.corrupt, counts.stray), (key.corrupt + key.wrong_case, 0));
+        prop_assert_eq!(counts.unchanged, key.wrong_case);
         prop_assert_eq!(counts.wrong, key.truncate + key.corrupt + key.wrong_case);
+    }
+
+    #[test]
+    fn a_stream_that_comes_back_as_it_was_sent_is_told_from_one_that_is_wrong_otherwise(
+        seed: u64, from in 1usize..100, more in 0usize..100, is_partly_right: bool
+    ) {
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let mut engine = engine(Transport::Tcp, 1, Content::Template(Sizes::Uniform { from, to: from + more }));
+        let stage = so_many(Demand::Closed { window: 5 }, 300, seed);
+        let (mut busy, mut with_letters, mut with_several) = (0, 0, 0);
+        let mut server = |now: Nanos, message: &[u8]| {
+            let letters: Vec<usize> =
+                (0..message.len()).filter(|place| message[*place].is_ascii_lowercase()).collect();
+            with_letters += u64::from(!letters.is_empty());
+            with_several += u64::from(letters.len() > 1);
+            let mut answer = message.to_vec();
+            if is_partly_right && letters.len() > 1 {
+                // One letter is right, and it may be any.
+                answer[letters[random.next_u64() as usize % letters.len()]].make_ascii_uppercase();
+            }
+            let mut pieces = Vec::new();
+            while !answer.is_empty() {
+                let rest = answer.split_off(1 + random.next_u64() as usize % answer.len());
+                busy = busy.max(now) + 1 + random.next_u64() % MICROSECOND;
+                pieces.push((busy, std::mem::replace(&mut answer, rest)));
+            }
+            pieces
+        };
+        simulate(&mut engine, Transport::Tcp, &stage, 0, &mut server);
+        let counts = recorder(&engine).counts;
+        let unchanged = if is_partly_right { with_letters - with_several } else { with_letters };
+        prop_assert_eq!((counts.corrupt, counts.unchanged, counts.sent), (with_letters, unchanged, 300));
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub(super) fn messages(run: &Document) -> String {
         ("duplicated", counts.duplicated),
         ("reordered", counts.reordered),
         ("corrupted", counts.corrupt),
+        ("of them as sent, in lower case", counts.unchanged),
         ("truncated", counts.truncated),
         ("stray", counts.stray),
         ("cut off under way", counts.in_flight_at_end),
