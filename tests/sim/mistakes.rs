@@ -50,8 +50,8 @@ pub const MISTAKES: [Mistake; 13] = [
     },
     Mistake {
         what: "a carried character that the socket did not take was owed by a connection that counted as idle",
-        seed: 0xb56,
-        oracle: Oracle::Spin,
+        seed: 0x465d,
+        oracle: Oracle::Stopping,
         edits: &[Edit { file: CONNECTION, after: "fn send_carry<", right: "!carry.is_empty()", wrong: "false" }],
     },
     Mistake {
@@ -73,7 +73,7 @@ pub const MISTAKES: [Mistake; 13] = [
     },
     Mistake {
         what: "the last drive of an idle connection left more held than allowed, and nobody was closed for it",
-        seed: 0x2ee2,
+        seed: 0x4554,
         oracle: Oracle::Memory,
         edits: &[
             Edit { file: CONNECTIONS, after: "fn drive(", right: "self.shed(counters)", wrong: "()" },
@@ -97,14 +97,14 @@ pub const MISTAKES: [Mistake; 13] = [
         }],
     },
     Mistake {
-        what: "an idle connection was closed over what its peer had not taken",
+        what: "an idle connection was ended over what its peer had not taken",
         seed: 0x7,
         oracle: Oracle::Closing,
         edits: &[Edit {
             file: LEAVING,
-            after: "fn dismiss(",
-            right: "self.slots[index].stream.undelivered() == 0",
-            wrong: "true",
+            after: "fn expire(",
+            right: "self.slots[index].stream.undelivered() > 0",
+            wrong: "false",
         }],
     },
     Mistake {
@@ -113,7 +113,7 @@ pub const MISTAKES: [Mistake; 13] = [
         oracle: Oracle::Closing,
         edits: &[Edit {
             file: LEAVING,
-            after: "fn expire(",
+            after: "expired(Queue::Lingering",
             right: "self.slots[index].stream.undelivered() > 0",
             wrong: "false",
         }],
