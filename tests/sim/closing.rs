@@ -56,13 +56,13 @@ impl Kernel {
         let idle = idle_timeout.is_some_and(|limit| self.now - socket.had_moved_at >= limit);
         let (undelivered, had_spoken) =
             (socket.undelivered(), self.knobs.knows_unread && socket.had_arrived > socket.read);
-        if self.is_draining() || idle {
+        if self.is_draining() {
             // Nobody is asked why.
-        } else if self.room != Room::Wanted {
+        } else if !idle && self.room != Room::Wanted {
             self.violate(Oracle::Closing, format!("connection {id} is asked to end for no reason"));
-        } else if undelivered > 0 || had_spoken {
+        } else if undelivered > 0 || (had_spoken && !idle) {
             let what = format!("{undelivered} not taken, had spoken: {had_spoken}");
-            self.violate(Oracle::Closing, format!("connection {id} is to give way, and is not idle: {what}"));
+            self.violate(Oracle::Closing, format!("connection {id} is to end, and is not idle: {what}"));
         }
         if self.room == Room::Wanted {
             self.room = Room::MadeBy(id);
