@@ -140,13 +140,13 @@ mod tests {
         let mut footprint = Footprint::start(Some(std::process::id()));
         let mut held = Vec::new();
         for open in 1..=200_u8 {
-            held.push((std::fs::File::open("/dev/null").unwrap(), vec![open; 64 << 10]));
+            held.push((std::fs::File::open("/dev/null").unwrap(), vec![open; 256 << 10]));
             footprint.look(usize::from(open), 200);
         }
         let memory = footprint.end(200).unwrap();
-        // Other tests of this process open and close files and take memory meanwhile.
+        // Other tests of this process open and close files meanwhile, and take and give back some megabytes of memory.
         assert!((100..400).contains(&memory.connections), "{memory:?}");
-        assert!(memory.each_bytes > 30_000.0 && memory.off_bytes > 0.0, "{memory:?}");
+        assert!(memory.each_bytes > 100_000.0 && memory.off_bytes > 0.0, "{memory:?}");
         drop(held);
     }
 }
