@@ -46,7 +46,7 @@ impl Width {
     /// Notes that so many messages came where `asked` were asked for, none where the queue was empty, and their work.
     pub(super) fn note(&mut self, messages: usize, asked: usize, work: usize) {
         self.wanted = if messages == asked { (2 * asked).min(MESSAGES_MAX) } else { messages.max(WIDTH_MIN) };
-        // Forgotten over some two hundred receives, so that long ones behind short ones find no wide batch each time.
+        // Forgotten over some three hundred receives, so that long ones behind short ones find no wide batch each time.
         self.each = (self.each - self.each / 64).max(work / messages.max(1)).max(MESSAGE_WORK_MIN);
     }
 }
