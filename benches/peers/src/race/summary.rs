@@ -17,17 +17,19 @@ impl Race {
             format!("{favourite}, × {other}"),
             "replies/s".into(),
             "server CPU a reply".into(),
-            format!("two runs of {favourite} differed by (rate, CPU)"),
+            "p99".into(),
+            format!("two runs of {favourite} differed by (rate, CPU, p99)"),
         ];
         let mut table = Table::new(heading);
         for (scenario, rounds) in results {
             let [first, .., again] = &rounds[..] else { unreachable!("the first contestant races twice") };
             let (row, noise) = (Row::of(first, &rounds[reference]), Row::of(again, first));
-            let noises = [noise.rate_ratio, noise.cpu_ratio].map(percent);
+            let noises = [noise.rate_ratio, noise.cpu_ratio, noise.p99_ratio].map(percent);
             table.push(vec![
                 scenario.title.into(),
                 self.beyond(row.rate_ratio, noise.rate_ratio),
                 self.beyond(row.cpu_ratio, noise.cpu_ratio),
+                self.beyond(row.p99_ratio, noise.p99_ratio),
                 noises.join(", "),
             ]);
         }
