@@ -22,9 +22,10 @@ use peers::{Victim, may_open, press, small};
 /// What the server keeps for itself beside `--max-unsent`: code, slots, batches, what the allocator holds back.
 const RESIDENT_MAX: u64 = 24 << 20;
 
-/// The memory that the kernel holds to send on each connection of the server, in bytes, as `ss` shows it.
-fn kernel_send_memory(port: u16) -> Option<Vec<u64>> {
-    let output = Command::new("ss").args(["-tmnH", "state", "established", "sport", "=", &format!(":{port}")]).output();
+/// The most memory that the kernel holds to send on one connection of the server, in bytes, as `ss` shows it.
+fn kernel_send_memory(program: &Program) -> Option<u64> {
+    let port = format!(":{}", program.address.port());
+    let output = Command::new("ss").args(["-tmnH", "state", "established", "sport", "=", &port]).output();
     let Ok(output) = output else {
         println!("skipped: there is no `ss` to ask for the kernel's memory");
         return None;
@@ -32,7 +33,7 @@ fn kernel_send_memory(port: u16) -> Option<Vec<u64>> {
     let text = String::from_utf8(output.stdout).unwrap();
     let of =
         |line: &str| line.split_once("skmem:(")?.1.split(',').find_map(|field| field.strip_prefix('w')?.parse().ok());
-    Some(text.lines().filter_map(of).collect())
+    text.lines().filter_map(of).max()
 }
 
 #[test]
@@ -98,8 +99,7 @@ fn a_thousand_peers_that_never_read_cost_bounded_memory_and_nobody_else_a_reply(
             victim.ask_both();
         }
         resident_most = resident_most.max(program.resident());
-        let kernel = kernel_send_memory(program.address.port());
-        kernel_most = kernel_most.max(kernel.into_iter().flatten().max().unwrap_or(0));
+        kernel_most = kernel_most.max(kernel_send_memory(&program).unwrap_or(0));
     }
     let closed = program.counter("tcp_closed_unsent");
     println!(
@@ -151,8 +151,7 @@ fn five_thousand_peers_that_read_a_byte_a_second_are_served_and_so_is_everybody_
     for _ in 0..SECONDS {
         asked += victim.ask_for(Duration::from_secs(1), Victim::ask_both).len();
         resident_most = resident_most.max(program.resident());
-        let kernel = kernel_send_memory(program.address.port());
-        kernel_most = kernel_most.max(kernel.into_iter().flatten().max().unwrap_or(0));
+        kernel_most = kernel_most.max(kernel_send_memory(&program).unwrap_or(0));
         for peer in &mut peers {
             read += peer.read(&mut [0]).unwrap_or(0);
             press(peer, &text);

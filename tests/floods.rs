@@ -164,11 +164,11 @@ fn keep_to(processor: usize) {
     sched_setaffinity(None, &set).unwrap();
 }
 
-/// Has this thread alone go before all others of its processor, by chrt(1). Where that is not to be had, it queues with the
-/// flood.
-fn go_first() {
+/// Has this thread alone go before all others of its processor, by chrt(1); false where that is not to be had.
+fn go_first() -> bool {
     let thread = rustix::thread::gettid().to_string();
-    let _ = std::process::Command::new("chrt").args(["--fifo", "--pid", "1", &thread]).status();
+    let status = std::process::Command::new("chrt").args(["--fifo", "--pid", "1", &thread]).status();
+    status.is_ok_and(|status| status.success())
 }
 
 /// How many turns of the loop there have been, by their longest time in seconds, as the admin endpoint has it.
@@ -207,12 +207,17 @@ fn how_much_longer_others_wait() {
     let p99 = |program: &Program, ask| {
         let mut victim = Victim::of(program);
         let ask_for = || {
-            go_first();
+            let _ = go_first();
             let times = victim.ask_for(TIME, ask);
             times[(times.len() - 1) * 99 / 100]
         };
         std::thread::scope(|scope| scope.spawn(ask_for).join().unwrap())
     };
+    let goes_first = std::thread::spawn(go_first).join().unwrap();
+    println!(
+        "the victim {} the flood's turn",
+        if goes_first { "does not wait for" } else { "waits, beside all else, for" }
+    );
     println!("flood, victim: p99 in quiet, in the flood, ratio; p99 of the server's turns; medians of {ROUNDS} rounds");
     let tcp: (&str, fn(&mut Victim)) = ("TCP", Victim::ask_tcp);
     let udp: (&str, fn(&mut Victim)) = ("UDP", Victim::ask_udp);

@@ -88,6 +88,16 @@ fn two_contestants_race_and_every_figure_is_there() {
         }
     }
     assert_eq!(output.matches("Noise: in one round, two runs of shout differed by").count(), 2, "{output}");
+    let (_, summary) = output.split_once("\nshout, × naive-mio").expect("all loads in one table");
+    let titles: Vec<_> = summary.lines().skip(1).take(2).map(|row| row.split("  ").next().unwrap()).collect();
+    for title in titles {
+        let [_, rate, cpu, p99, noise] = cells(&output, title)[..] else { panic!("{title} in:\n{output}") };
+        for ratio in [rate, p99] {
+            assert!(ratio.parse::<f64>().is_ok_and(|ratio| ratio > 0.0), "{ratio} of {title}");
+        }
+        assert!(!cfg!(target_os = "linux") || cpu.parse::<f64>().is_ok_and(|ratio| ratio > 0.0), "{cpu} of {title}");
+        assert_eq!(noise.matches('%').count() + noise.matches('–').count(), 3, "rate, CPU and p99 of {title}: {noise}");
+    }
 
     let lines = fs::read_to_string(&json).unwrap();
     let documents: Vec<Document> = lines
