@@ -49,7 +49,7 @@
 //!
 //! | what | bound |
 //! |---|---|
-//! | memory of the process, for peers that do not read | `--max-unsent` and one answer more; 38 MB in all with 32 MiB and a thousand such peers |
+//! | memory of the process, for peers that do not read | `--max-unsent` and one answer more; 43 MB in all with 32 MiB and a thousand such peers |
 //! | memory of the kernel to send, each connection | [`sockets::NOTSENT_MAX`] and one buffer of 64 KiB, with the kernel's book-keeping; 356 KiB at most among a thousand. What is on its way to a peer that grants a window and does not acknowledge comes on top, up to the send buffer |
 //! | memory of the kernel to receive, each connection | `--tcp-recv-buffer`, twice; without it `net.ipv4.tcp_rmem`, which a peer that was quick before it stopped reading can exhaust |
 //! | time for which nothing is taken, or nothing answered | `--stall-timeout`, with the coarseness of the kernel's timers |
