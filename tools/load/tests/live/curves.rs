@@ -105,16 +105,17 @@ fn a_server_that_answers_wrongly_has_no_capacity_and_wins_no_comparison() {
     };
     let server = DatagramServer::start(move |number, request, peer| vec![(peer, wrong(number, request))]);
     let url = server.url();
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("wrong.json");
     for arguments in [
         &["search", &url, "--bounds", "500:1k", "--trial", "50ms", "--confirm", "100ms"][..],
         &["sweep", &url, "--rates", "500:1k:500", "-d", "50ms"],
         &["compare", &url, &url, "--blocks", "4", "--slice", "50ms", "--max-regress", "1%"],
     ] {
-        let output = run(arguments);
+        let output = run(&[arguments, &["-o", file.to_str().unwrap()]].concat());
         let text = String::from_utf8(output.stdout).unwrap();
         assert_eq!(output.status.code(), Some(5), "{arguments:?}: {text}");
         assert!(text.contains("WRONG BYTES"), "{text}");
-        let saved: Value = serde_json::from_slice(&run(&[arguments, &["--json"]].concat()).stdout).unwrap();
+        let saved: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
         let wrong = saved["wrong"].as_u64().unwrap_or_else(|| saved["a"]["wrong"].as_u64().unwrap());
         assert!(wrong > 0, "{saved}");
     }
