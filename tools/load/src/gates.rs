@@ -10,6 +10,8 @@ mod tests;
 
 pub use repeats::apply_to_all;
 
+use std::time::Duration;
+
 use crate::clock::{Nanos, SECOND};
 use crate::loss::all_in;
 use crate::recorder::LONGEST;
@@ -275,7 +277,7 @@ impl Standing {
     }
 
     /// Every setting that must be the same, with its value in words.
-    fn settings(&self) -> [(&'static str, String); 12] {
+    fn settings(&self) -> [(&'static str, String); 14] {
         let config = &self.config;
         let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".into());
         let number = |value: Option<u64>| value.map_or_else(|| "none".into(), count);
@@ -285,6 +287,12 @@ impl Standing {
             "udp" => plural(config.udp_sockets, "UDP socket"),
             _ => plural(config.tcp_connections, "TCP connection"),
         });
+        // A loss counts as slower than any answer, and the timeout says what is one.
+        let timeouts = self.transports.iter().map(|transport| match transport.as_str() {
+            "udp" => format!("{:?}", Duration::from_nanos(config.udp_timeout_ns)),
+            _ => format!("{:?}", Duration::from_nanos(config.tcp_timeout_ns)),
+        });
+        let is_udp = self.transports.iter().any(|transport| transport == "udp");
         let list = |parts: Vec<String>| if parts.is_empty() { "none".into() } else { parts.join(", ") };
         [
             ("protocol", list(self.transports.clone())),
@@ -299,6 +307,8 @@ impl Standing {
             ("late policy", text(&config.late)),
             ("pace", config.pace.clone()),
             ("churn", number(config.churn)),
+            ("number of datagrams a system call", number(is_udp.then_some(config.datagrams_per_send as u64))),
+            ("timeout", list(timeouts.collect())),
         ]
     }
 

@@ -188,7 +188,7 @@ fn runs_are_made_alike_whatever_they_say_of_a_transport_that_they_did_not_use() 
 fn every_setting_that_makes_another_load_is_named_with_both_values() {
     use crate::report::crowd::Churn;
     type Change = fn(&mut Document);
-    let changes: [(&str, &str, Change); 12] = [
+    let changes: [(&str, &str, Change); 14] = [
         ("protocol", "udp and none", |run| run.per_transport.clear()),
         ("model", "closed and open", |run| run.config.model = "open".into()),
         ("rate", "1,000/s and 2,500/s", |run| run.config.rate = Some(2500.0)),
@@ -204,10 +204,12 @@ fn every_setting_that_makes_another_load_is_named_with_both_values() {
             let connect = Latency::of(&crate::recorder::histogram());
             run.churn = Some(Churn { messages: 7, closed: 0, opened: 0, refused: 0, failed: 0, connect });
         }),
+        ("number of datagrams a system call", "1 and 64", |run| run.config.datagrams_per_send = 64),
+        ("timeout", "1s and 250ms", |run| run.config.udp_timeout_ns = 250_000_000),
     ];
     let mut one = run();
     one.per_transport.insert("udp".into(), Document::part_for_tests());
-    one.config.rate = Some(1000.0);
+    (one.config.rate, one.config.udp_timeout_ns) = (Some(1000.0), SECOND);
     let before = Standing::of_run(&one);
     assert_eq!(before.difference(&before), None);
     assert_eq!(changes.map(|(what, ..)| what), before.settings().map(|(what, _)| what), "no setting is left out");
