@@ -28,11 +28,11 @@ pub const SLOT_LEN: usize = 65_536;
 /// The most messages that one call receives.
 pub const MESSAGES_MAX: usize = 64;
 
+const _: () = assert!(SLOT_LEN > DATAGRAM_MAX, "a slot as long as a datagram could not tell a cut one");
+
 /// What a slot is filled with before anything has come. Not zero: zeros are lent by the kernel, which finds the memory
 /// behind them only when a datagram comes, 16 page faults for a long one.
 const NOTHING_YET: u8 = b'.';
-
-const _: () = assert!(SLOT_LEN > DATAGRAM_MAX, "a slot as long as a datagram could not tell a cut one");
 
 /// One received message: a datagram, or several of one peer and one size that the kernel merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Room for `slots` messages, all of it resident: no datagram makes the process any larger.
+    /// Room for `slots` messages, all of it resident: to receive takes no more memory.
     pub fn new(slots: usize) -> Batch {
         let slots_end = slots * SLOT_LEN;
         Batch { bytes: vec![NOTHING_YET; slots_end], slots_end, messages: Vec::with_capacity(slots) }
@@ -241,7 +241,7 @@ pub trait DatagramIo {
 mod tests {
     use super::*;
 
-    /// Times that this thread has touched memory that was not there.
+    /// Times that this thread has touched memory that was not there, and that the kernel found without a disk.
     fn page_faults() -> u64 {
         let status = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
         // The tenth field of proc_pid_stat(5); the second is a name in parentheses.
@@ -254,6 +254,6 @@ mod tests {
         let before = page_faults();
         batch.slots_mut().for_each(|slot| slot.fill(1));
         let faults = page_faults() - before;
-        assert!(faults < 64, "{faults} page faults; there are 1,024 pages");
+        assert!(faults < MESSAGES_MAX as u64, "{faults} page faults: one a slot or more");
     }
 }

@@ -117,7 +117,7 @@ impl Drop for Group {
     }
 }
 
-/// The server with nothing to do, the pages of the program, and 4 MiB of tails take about 6 MiB. What the crowd would be
+/// The server with nothing to do, the pages of the program, and 4 MiB of tails take about 10 MiB. What the crowd would be
 /// owed without a bound, about 70 KiB each, does not fit.
 const MEMORY: u64 = 24 << 20;
 const NEVER_READING: usize = 500;

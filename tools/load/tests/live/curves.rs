@@ -116,6 +116,7 @@ fn a_server_that_answers_wrongly_has_no_capacity_and_wins_no_comparison() {
         assert_eq!(output.status.code(), Some(5), "{arguments:?}: {text}");
         assert!(text.contains("WRONG BYTES"), "{text}");
         let saved: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        std::fs::remove_file(&file).unwrap();
         let wrong = saved["wrong"].as_u64().unwrap_or_else(|| saved["a"]["wrong"].as_u64().unwrap());
         assert!(wrong > 0, "{saved}");
     }
