@@ -282,18 +282,15 @@ impl Standing {
         let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".into());
         let number = |value: Option<u64>| value.map_or_else(|| "none".into(), count);
         let rate = |rate: f64| if rate.fract() == 0.0 { count(rate as u64) } else { rate.to_string() };
-        // What a run says of a transport that it did not use is no setting of it.
-        let lanes = self.transports.iter().map(|transport| match transport.as_str() {
-            "udp" => plural(config.udp_sockets, "UDP socket"),
-            _ => plural(config.tcp_connections, "TCP connection"),
-        });
-        // A loss counts as slower than any answer, and the timeout says what is one.
-        let timeouts = self.transports.iter().map(|transport| match transport.as_str() {
-            "udp" => format!("{:?}", Duration::from_nanos(config.udp_timeout_ns)),
-            _ => format!("{:?}", Duration::from_nanos(config.tcp_timeout_ns)),
-        });
-        let is_udp = self.transports.iter().any(|transport| transport == "udp");
+        let time = |nanos: Nanos| format!("{:?}", Duration::from_nanos(nanos));
         let list = |parts: Vec<String>| if parts.is_empty() { "none".into() } else { parts.join(", ") };
+        // What a run says of a transport that it did not use is no setting of it.
+        let is_udp = |transport: &String| transport == "udp";
+        let of_each = |udp: String, tcp: String| {
+            let of = |transport| if is_udp(transport) { &udp } else { &tcp }.clone();
+            list(self.transports.iter().map(of).collect())
+        };
+        let train = self.transports.iter().any(is_udp).then_some(config.datagrams_per_send as u64);
         [
             ("protocol", list(self.transports.clone())),
             ("model", config.model.clone()),
@@ -301,14 +298,18 @@ impl Standing {
             ("plan", text(&config.plan)),
             ("arrival process", text(&config.arrivals)),
             ("pipeline depth", number(config.pipeline)),
-            ("number of connections", list(lanes.collect())),
+            (
+                "number of connections",
+                of_each(plural(config.udp_sockets, "UDP socket"), plural(config.tcp_connections, "TCP connection")),
+            ),
             ("size", config.size.clone()),
             ("payload", text(&config.payload)),
             ("late policy", text(&config.late)),
             ("pace", config.pace.clone()),
             ("churn", number(config.churn)),
-            ("number of datagrams a system call", number(is_udp.then_some(config.datagrams_per_send as u64))),
-            ("timeout", list(timeouts.collect())),
+            ("number of datagrams a system call", number(train)),
+            // A loss counts as slower than any answer, and the timeout says what is one.
+            ("timeout", of_each(time(config.udp_timeout_ns), time(config.tcp_timeout_ns))),
         ]
     }
 

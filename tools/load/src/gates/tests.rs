@@ -174,14 +174,26 @@ fn a_run_may_be_a_little_worse_than_its_baseline() {
 
 #[test]
 fn runs_are_made_alike_whatever_they_say_of_a_transport_that_they_did_not_use() {
-    let over_udp = |udp_sockets: usize, tcp_connections: usize| {
+    type Change = fn(&mut Config);
+    let over = |transport: &str, change: Change| {
         let mut run = run();
-        run.per_transport.insert("udp".into(), Document::part_for_tests());
-        (run.config.udp_sockets, run.config.tcp_connections) = (udp_sockets, tcp_connections);
+        run.per_transport.insert(transport.into(), Document::part_for_tests());
+        change(&mut run.config);
         Standing::of_run(&run)
     };
-    assert!(over_udp(1, 16).difference(&over_udp(1, 1)).is_none());
-    assert!(over_udp(1, 16).difference(&over_udp(2, 16)).is_some());
+    let changes: [(&str, Change); 5] = [
+        ("udp", |config| config.udp_sockets += 1),
+        ("udp", |config| config.datagrams_per_send += 1),
+        ("udp", |config| config.udp_timeout_ns += 1),
+        ("tcp", |config| config.tcp_connections += 1),
+        ("tcp", |config| config.tcp_timeout_ns += 1),
+    ];
+    for (place, (of, change)) in changes.into_iter().enumerate() {
+        for transport in ["udp", "tcp"] {
+            let is_another = over(transport, change).difference(&over(transport, |_| ())).is_some();
+            assert_eq!(is_another, transport == of, "change {place} of a run over {transport}");
+        }
+    }
 }
 
 #[test]
